@@ -1,0 +1,64 @@
+"""The few plain functions the transformer spends its time in.
+
+`Ops` holds one of each, so that an instance can be given faster ones.
+Axes: B batch, N tokens, L context tokens, D width, P pairs (D / 2), A heads, K head width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+
+def rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
+    """Divide by the root mean square over the last axis; the statistic is float32."""
+    # vector_norm accumulates in float32 without a float32 copy of x.
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    x = (x * torch.rsqrt(norm.square() / x.shape[-1] + eps)).to(x.dtype)
+    return x if weight is None else x * weight.to(x.dtype)
+
+
+def rotate(x_BND: Tensor, rotation_BNP2: Tensor) -> Tensor:
+    """Turn each neighbouring pair of x by its angle; the table holds (cos, sin) in float32."""
+    # One complex product is several times faster on CPUs than its four real ones.
+    x_BNP = torch.view_as_complex(rearrange(x_BND.float(), "b n (p c) -> b n p c", c=2))
+    turned_BNP2 = torch.view_as_real(x_BNP * torch.view_as_complex(rotation_BNP2))
+    return turned_BNP2.flatten(-2).to(x_BND.dtype)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x * (1 + scale) + shift."""
+    return torch.addcmul(shift, x, 1 + scale)
+
+
+def attention(
+    q_BND: Tensor, k_BLD: Tensor, v_BLD: Tensor, heads: int, keep_BL: Tensor | None = None
+) -> Tensor:
+    """softmax(q k / sqrt(K)) v in each head; True in `keep_BL` means: may be attended to."""
+    mask = None if keep_BL is None else keep_BL[:, None, None, :]
+    q, k, v = (rearrange(x, "b n (a k) -> b a n k", a=heads) for x in (q_BND, k_BLD, v_BLD))
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
+        # On CPUs PyTorch's backward is two to five times slower in bfloat16 than in float32.
+        with torch.autocast("cpu", enabled=False):
+            out_BANK = F.scaled_dot_product_attention(
+                q.float(), k.float(), v.float(), attn_mask=mask
+            ).to(q.dtype)
+    else:
+        out_BANK = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return rearrange(out_BANK, "b a n k -> b n (a k)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ops:
+    """One implementation of each function above."""
+
+    rms_norm: Callable[..., Tensor] = rms_norm
+    rotate: Callable[[Tensor, Tensor], Tensor] = rotate
+    modulate: Callable[[Tensor, Tensor, Tensor], Tensor] = modulate
+    attention: Callable[..., Tensor] = attention
+
+
+PLAIN = Ops()
