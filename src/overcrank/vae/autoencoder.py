@@ -1,0 +1,151 @@
+"""The video autoencoder: 32 x 32 x 8 pixels to one latent cell of 128 numbers, and back.
+
+Axes: B batch, C channels, F H W frames and pixels of a video, T H W of a latent grid.
+Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from overcrank.errors import SizeError
+from overcrank.shapes import ClipSize
+from overcrank.vae.config import VAEConfig
+from overcrank.vae.conv import Memory
+from overcrank.vae.decoder import Decoder
+from overcrank.vae.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """Gaussian over raw (un-normalised) latents with one log-variance per cell."""
+
+    mean_BCTHW: Tensor
+    log_var_B1THW: Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw."""
+        noise = torch.randn(self.mean_BCTHW.shape, generator=generator, dtype=torch.float32)
+        return self.mean_BCTHW + torch.exp(0.5 * self.log_var_B1THW) * noise.to(self.mean_BCTHW)
+
+    def kl(self) -> Tensor:
+        """Mean divergence from N(0, 1) per latent value, in nats. Kingma & Welling, 1312.6114."""
+        log_var = self.log_var_B1THW
+        return 0.5 * (self.mean_BCTHW.square() + log_var.exp() - 1 - log_var).mean()
+
+
+class Statistics(nn.Module):
+    """Per-channel mean and standard deviation of the latent means; buffers named as published."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean-of-means", torch.zeros(channels))
+        self.register_buffer("std-of-means", torch.ones(channels))
+
+    @property
+    def mean(self) -> Tensor:
+        """(C,)"""
+        return self.get_buffer("mean-of-means")
+
+    @property
+    def std(self) -> Tensor:
+        """(C,)"""
+        return self.get_buffer("std-of-means")
+
+    def normalise(self, latent_BCTHW: Tensor) -> Tensor:
+        """Raw latent -> about zero mean and unit variance in every channel."""
+        return (latent_BCTHW - _per_channel(self.mean)) / _per_channel(self.std)
+
+    def restore(self, latent_BCTHW: Tensor) -> Tensor:
+        """Inverse of `normalise`."""
+        return latent_BCTHW * _per_channel(self.std) + _per_channel(self.mean)
+
+
+class VAE(nn.Module):
+    """Encoder, decoder and latent statistics.
+
+    Everything outside this room sees normalised latents only.
+    """
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.per_channel_statistics = Statistics(config.latent_channels)
+        if config.linear_trunk:
+            _start_linear(self)
+
+    def posterior(self, video_BCFHW: Tensor) -> Posterior:
+        """Pixels in [-1, 1] -> distribution of raw latents. Raises SizeError off the grid."""
+        if video_BCFHW.ndim != 5 or video_BCFHW.shape[1] != 3:
+            raise SizeError(
+                f"a video tensor is (B, 3, F, H, W), got {tuple(video_BCFHW.shape)}: "
+                "put colours second, then frames, height, width"
+            )
+        ClipSize(*video_BCFHW.shape[2:])
+        moments = self.encoder(video_BCFHW)
+        channels = self.config.latent_channels
+        return Posterior(moments[:, :channels], moments[:, channels:].clamp(-30.0, 20.0))
+
+    def encode(self, video_BCFHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Pixels in [-1, 1] -> normalised latents: the mean, or a draw if a generator is given."""
+        posterior = self.posterior(video_BCFHW)
+        raw = posterior.mean_BCTHW if generator is None else posterior.sample(generator)
+        return self.per_channel_statistics.normalise(raw)
+
+    def decode(
+        self,
+        latent_BCTHW: Tensor,
+        sigma: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Normalised latents with noise level sigma (B,) -> pixels, about [-1, 1].
+
+        sigma None means clean latents. `generator` draws the noise that some decoders inject.
+        """
+        raw = self.per_channel_statistics.restore(latent_BCTHW)
+        return self.decoder(raw, self._sigma(latent_BCTHW, sigma), generator=generator)
+
+    def decode_stream(
+        self, latent_BCTHW: Tensor, sigma: Tensor | None = None, chunk: int = 1
+    ) -> Iterator[Tensor]:
+        """The frames of `decode`, first to last, `chunk` latent frames at a time.
+
+        Exact, since a causal decoder needs nothing later than the chunk it decodes.
+        """
+        raw = self.per_channel_statistics.restore(latent_BCTHW)
+        sigma_B = self._sigma(latent_BCTHW, sigma)
+        memory: Memory = {}
+        for piece in raw.split(chunk, dim=2):
+            yield self.decoder(piece, sigma_B, memory=memory)
+
+    def _sigma(self, latent_BCTHW: Tensor, sigma: Tensor | None) -> Tensor | None:
+        if sigma is None and self.config.denoises:
+            return latent_BCTHW.new_zeros(len(latent_BCTHW))
+        return sigma
+
+
+def _per_channel(values_C: Tensor) -> Tensor:
+    return values_C[:, None, None, None]
+
+
+@torch.no_grad()
+def _start_linear(vae: VAE) -> None:
+    """Residual branches start at zero and the ends orthogonal: training begins as linear coding."""
+    if next(vae.parameters()).is_meta:
+        return
+    for name, parameter in vae.named_parameters():
+        if name.endswith("conv2.conv.weight") or name.endswith("conv2.conv.bias") or name.endswith("scale_shift_table") or name.endswith("embedder.linear_2.weight"):
+            parameter.zero_()
+    for side in (vae.encoder, vae.decoder):
+        for conv in (side.conv_in.conv, side.conv_out.conv):
+            centre = torch.empty(conv.weight.shape[:2])
+            nn.init.orthogonal_(centre)
+            conv.weight.zero_()
+            time, height, width = (size // 2 for size in conv.kernel_size)
+            conv.weight[:, :, time, height, width] = centre
+            nn.init.zeros_(conv.bias)
+    vae.encoder.conv_out.conv.bias[-1] = -6.0

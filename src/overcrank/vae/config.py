@@ -1,0 +1,95 @@
+"""What distinguishes one video autoencoder from another.
+
+A block list is written from the pixel side to the latent side, for the encoder and for the
+decoder alike (the decoder is built in reverse), as in the published checkpoints.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from overcrank.errors import ModelError
+
+Kind = Literal[
+    "res_x",  # a stack of residual blocks
+    "res_x_y",  # one residual block that changes the width by `multiplier`
+    "compress",  # encoder: strided convolution; decoder: convolution, then depth to space
+    "compress_res",  # encoder only: convolution, then space to depth, plus an averaging skip
+    "project",  # space to depth and one matrix; no activation (our small family)
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One entry of a block list."""
+
+    kind: Kind
+    layers: int = 0
+    """Residual blocks in a `res_x`."""
+    stride: tuple[int, int, int] = (1, 1, 1)
+    """Time, height and width factors of a block that changes the resolution."""
+    multiplier: int = 1
+    """Width factor from the pixel side to the latent side."""
+    width: int = 0
+    """Width on the latent side; `project` only."""
+    residual: bool = False
+    """Decoder `compress`: add the input, moved from depth to space, to the output."""
+    noise: bool = False
+    """Decoder `res_x`: inject learned amounts of noise after each convolution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VAEConfig:
+    """Architecture of one autoencoder."""
+
+    encoder_blocks: tuple[Block, ...]
+    decoder_blocks: tuple[Block, ...]
+    base_width: int
+    """Width next to the pixels, on both sides."""
+    causal_decoder: bool
+    """True: a frame depends on earlier latents only, so streaming is exact."""
+    denoises: bool
+    """True: the decoder is told the noise level of its latents and removes it."""
+    factorised: bool = False
+    """Residual blocks use a spatial, then a temporal convolution instead of two full ones."""
+    linear_trunk: bool = False
+    """No norm and activation before the last convolution, residual branches start at zero."""
+    sigma_hidden: int | None = None
+    """Hidden width of the noise-level embeddings; None is four times the block's width."""
+    patch_size: int = 4
+    latent_channels: int = 128
+
+    @property
+    def pixel_kernel(self) -> tuple[int, int, int]:
+        """Kernel of the convolutions next to the pixels."""
+        return (1, 3, 3) if self.factorised else (3, 3, 3)
+
+    @property
+    def latent_kernel(self) -> tuple[int, int, int]:
+        """Kernel of the convolutions next to the latent."""
+        return (1, 1, 1) if self.factorised else (3, 3, 3)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`; a key that is not known is refused by name."""
+        values = dict(_known(cls, values))
+        for side in ("encoder_blocks", "decoder_blocks"):
+            values[side] = tuple(
+                Block(**{**_known(Block, block), "stride": tuple(block.get("stride", (1, 1, 1)))})
+                for block in values[side]
+            )
+        return cls(**values)
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = {field.name for field in fields(cls)}
+    surplus = sorted(set(values) - names)
+    if surplus:
+        raise ModelError(
+            f"{cls.__name__} has no field {', '.join(surplus)}: known are {', '.join(sorted(names))}"
+        )
+    return values

@@ -1,0 +1,56 @@
+"""The plain functions of the autoencoder.
+
+Axes: B batch, C channels, T H W frames, height, width (pixels or cells).
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def pixel_norm(x_BCTHW: Tensor) -> Tensor:
+    """Divide by the root mean square over channels. Source: Karras et al., arXiv:1710.10196, 4.2."""
+    return x_BCTHW * torch.rsqrt(x_BCTHW.square().mean(1, keepdim=True) + 1e-8)
+
+
+def patchify(video_BCTHW: Tensor, size: int) -> Tensor:
+    """Each size x size square of pixels becomes channels: (colour, column, row), row fastest."""
+    return rearrange(video_BCTHW, "b c t (h q) (w r) -> b (c r q) t h w", q=size, r=size)
+
+
+def unpatchify(x_BCTHW: Tensor, size: int) -> Tensor:
+    """Inverse of `patchify`."""
+    return rearrange(x_BCTHW, "b (c r q) t h w -> b c t (h q) (w r)", q=size, r=size)
+
+
+def space_to_depth(x_BCTHW: Tensor, stride: tuple[int, int, int]) -> Tensor:
+    """Each stride-sized box becomes channels, ordered (channel, time, row, column)."""
+    t, h, w = stride
+    return rearrange(
+        x_BCTHW, "b c (t p) (h q) (w r) -> b (c p q r) t h w", p=t, q=h, r=w
+    )
+
+
+def depth_to_space(x_BCTHW: Tensor, stride: tuple[int, int, int]) -> Tensor:
+    """Inverse of `space_to_depth`."""
+    t, h, w = stride
+    return rearrange(
+        x_BCTHW, "b (c p q r) t h w -> b c (t p) (h q) (w r)", p=t, q=h, r=w
+    )
+
+
+def boxes_to_channels(x_BCTHW: Tensor, stride: tuple[int, int, int]) -> Tensor:
+    """As `space_to_depth`, but the channel is the fastest axis: whole vectors move in memory."""
+    t, h, w = stride
+    return rearrange(x_BCTHW, "b c (t p) (h q) (w r) -> b (p q r c) t h w", p=t, q=h, r=w)
+
+
+def channels_to_boxes(x_BCTHW: Tensor, stride: tuple[int, int, int]) -> Tensor:
+    """Inverse of `boxes_to_channels`."""
+    t, h, w = stride
+    return rearrange(x_BCTHW, "b (p q r c) t h w -> b c (t p) (h q) (w r)", p=t, q=h, r=w)
+
+
+def repeat_first_frame(x_BCTHW: Tensor, count: int) -> Tensor:
+    """Prepend `count` copies of the first frame: the past that a causal network assumes."""
+    return torch.cat([x_BCTHW[:, :, :1]] * count + [x_BCTHW], dim=2)
