@@ -1,0 +1,120 @@
+"""model.json: what a model is called, which text encoder it reads, what it recommends."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from overcrank.errors import ModelError, SizeError
+from overcrank.shapes import ClipSize
+from overcrank.weights.files import FORMAT_VERSION, write_atomically
+
+CARD_FILE = "model.json"
+TEXT_ENCODERS = ("minilm-l6", "t5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a model recommends where a request says nothing."""
+
+    frames: int
+    height: int
+    width: int
+    frame_rate: float
+    steps: int
+    guidance: float
+    """Classifier-free scale; 1 is none."""
+    decode_sigma: float | None
+    """Noise level at which the decoder takes over; None where it takes none."""
+    negative_prompt: str
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "height", "width", "steps"):
+            _check(name, getattr(self, name), type(getattr(self, name)) is int, "a whole number")
+        _check("frame_rate", self.frame_rate, _within(self.frame_rate, 0.0), "a number above 0")
+        _check("steps", self.steps, self.steps >= 1, "1 or more")
+        _check("guidance", self.guidance, _within(self.guidance, 0.0), "a number above 0")
+        sigma_fits = self.decode_sigma in (None, 0) or _within(self.decode_sigma, 0.0, 1.0)
+        _check("decode_sigma", self.decode_sigma, sigma_fits, "a number from 0 to below 1, or null")
+        text = isinstance(self.negative_prompt, str)
+        _check("negative_prompt", self.negative_prompt, text, "a text, which may be empty")
+        try:
+            ClipSize(self.frames, self.height, self.width)
+        except SizeError as error:
+            raise ModelError(f"the defaults of a model do not fit: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """The contents of model.json."""
+
+    name: str
+    text_encoder: str | None
+    """One of `TEXT_ENCODERS`, or None: prompts come as embeddings."""
+    defaults: Defaults
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.name, str) and self.name != ""
+        _check("name", self.name, named, "a text that is not empty")
+        known = self.text_encoder is None or self.text_encoder in TEXT_ENCODERS
+        right = f"{' or '.join(TEXT_ENCODERS)} or null"
+        _check("text_encoder", self.text_encoder, known, right)
+
+    def write(self, folder: Path) -> None:
+        """Write model.json into the folder, in one step."""
+        values = {"format_version": FORMAT_VERSION, **asdict(self)}
+        with write_atomically(folder / CARD_FILE) as path:
+            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Card":
+        """Read model.json; what is unknown, missing or of the wrong type is refused by name."""
+        path = folder / CARD_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            found = ", ".join(sorted(file.name for file in folder.iterdir())[:5]) or "nothing"
+            raise ModelError(
+                f"{folder} is not a model: it has no {CARD_FILE}, only {found}: a model folder has "
+                f"{CARD_FILE}, vae.safetensors and transformer.safetensors"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} cannot be read: {error}: it must be a JSON object") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"{path} must be a JSON object, got {type(values).__name__}")
+        version = values.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise ModelError(
+                f"{path} has a format this version does not read: got format_version {version}, "
+                f"right is {FORMAT_VERSION}"
+            )
+        _same_keys(path.name, values, cls)
+        if not isinstance(values["defaults"], dict):
+            raise ModelError(f"defaults in {path} must be an object, got {values['defaults']!r}")
+        _same_keys(f"defaults in {path.name}", values["defaults"], Defaults)
+        return cls(
+            name=values["name"],
+            text_encoder=values["text_encoder"],
+            defaults=Defaults(**values["defaults"]),
+        )
+
+
+def _same_keys(what: str, values: Mapping[str, Any], cls: type[Card] | type[Defaults]) -> None:
+    names = {field.name for field in fields(cls)}
+    for problem, keys in (("unknown", set(values) - names), ("missing", names - set(values))):
+        if keys:
+            raise ModelError(
+                f"{what} has {problem} keys: got {', '.join(sorted(values))}, {problem} "
+                f"{', '.join(sorted(keys))}: right are {', '.join(sorted(names))}"
+            )
+
+
+def _within(value: Any, above: float, below: float = math.inf) -> bool:
+    return type(value) in (int, float) and above < value < below
+
+
+def _check(name: str, value: Any, fits: bool, right: str) -> None:
+    if not fits:
+        raise ModelError(f"{name} of a model cannot be used, got {value!r}: right is {right}")

@@ -1,0 +1,99 @@
+"""What is in a model folder or weight file, as plain data."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from overcrank.errors import ModelError
+from overcrank.text.minilm import find_folder
+from overcrank.weights.card import CARD_FILE, Card
+from overcrank.weights.files import FORMAT_VERSION
+from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE, find_model
+from overcrank.weights.store import Component, read_metadata
+
+_FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
+
+
+def describe(source: str | Path) -> dict[str, Any]:
+    """Describe a preset, a model folder (also an incomplete one) or one of our weight files.
+
+    Everything in the answer can be written as JSON; `missing` says in words what is not there.
+    """
+    if Path(source).is_file():
+        path = Path(source)
+        component = read_metadata(path)["component"]
+        return {
+            "source": str(source),
+            "format_version": FORMAT_VERSION,
+            "components": {component: _describe_component(path)},
+            "missing": [],
+        }
+    folder = find_model(source)
+    present = {part: folder / name for part, name in _FILES.items() if (folder / name).is_file()}
+    if not present and not (folder / CARD_FILE).is_file():
+        Card.read(folder)  # raises: names what a model folder holds
+    description: dict[str, Any] = {"source": str(source), "format_version": FORMAT_VERSION}
+    missing = [name for part, name in _FILES.items() if part not in present]
+    if (folder / CARD_FILE).is_file():
+        card = Card.read(folder)
+        description |= asdict(card)
+        missing += _missing_encoder(card)
+    else:
+        missing.append(CARD_FILE)
+    components = {part: _describe_component(path) for part, path in present.items()}
+    return {**description, "components": components, "missing": missing}
+
+
+def _describe_component(path: Path) -> dict[str, Any]:
+    metadata = read_metadata(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read: {error}: copy or download it again") from error
+    groups: dict[str, list[torch.Tensor]] = {}
+    dtypes: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        groups.setdefault(_group(name), []).append(tensor.float().flatten())
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        dtypes[dtype] = dtypes.get(dtype, 0) + tensor.numel()
+    return {
+        **{key: metadata[key] for key in ("content_hash", "vae_hash") if key in metadata},
+        "config": json.loads(metadata["config"]),
+        "parameters": sum(dtypes.values()),
+        "bytes": path.stat().st_size,
+        "dtypes": dtypes,
+        "groups": {name: _statistics(torch.cat(parts)) for name, parts in sorted(groups.items())},
+    }
+
+
+def _group(name: str) -> str:
+    """`transformer_blocks.3.attn1.to_q.weight` belongs to `transformer_blocks.3`."""
+    parts = name.split(".")
+    for count, part in enumerate(parts, 1):
+        if part.isdigit():
+            return ".".join(parts[:count])
+    return ".".join(parts[:-1][:2]) or name
+
+
+def _statistics(numbers: torch.Tensor) -> dict[str, float | int]:
+    return {
+        "parameters": numbers.numel(),
+        "min": numbers.min().item(),
+        "max": numbers.max().item(),
+        "std": numbers.std(correction=0).item(),
+    }
+
+
+def _missing_encoder(card: Card) -> list[str]:
+    if card.text_encoder != "minilm-l6":
+        return []
+    try:
+        find_folder()
+    except ModelError as error:
+        return [str(error)]
+    return []
