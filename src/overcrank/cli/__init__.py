@@ -1,0 +1,97 @@
+"""The command line: `overcrank COMMAND`. One file for each command.
+
+Exit codes: 0 done, 1 the run failed, 2 the request is wrong, 130 stopped with Ctrl-C.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib import import_module
+from typing import Annotated, ParamSpec
+
+import typer
+
+from overcrank import __version__
+from overcrank.errors import OvercrankError, RunError
+
+Arguments = ParamSpec("Arguments")
+
+COMMANDS = {
+    "generate": "Make a clip from text.",
+    "inspect": "Show what is in a model.",
+    "train": "Train a model.",
+}
+"""Command `name` is the function `name_command` of the module `overcrank.cli.name`."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; always ends with SystemExit, as a program does."""
+    words = with_dashes(sys.argv[1:] if argv is None else argv)
+    _app(words)(words, prog_name="overcrank")
+
+
+def with_dashes(argv: Sequence[str]) -> list[str]:
+    """The same arguments with `--num_frames` and the like written `--num-frames`."""
+    return [_with_dashes(word) for word in argv]
+
+
+def _with_dashes(word: str) -> str:
+    name, equals, value = word.partition("=")
+    if not name.startswith("--") or " " in name:
+        return word
+    return name.replace("_", "-") + equals + value
+
+
+def _app(words: Sequence[str]) -> typer.Typer:
+    app = typer.Typer(
+        help="Make video faster than it plays.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, summary in COMMANDS.items():
+        # A command's own imports may take seconds: only the one that was asked for is imported.
+        command = _only_listed
+        if name in words[:1]:
+            module = import_module(f"overcrank.cli.{name}")
+            command = _with_exit_codes(getattr(module, f"{name}_command"))
+        app.command(name, help=summary)(command)
+    return app
+
+
+def _only_listed() -> None:
+    pass
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"overcrank {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def _with_exit_codes(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    @wraps(command)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except OvercrankError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1 if isinstance(error, RunError) else 2) from None
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return run

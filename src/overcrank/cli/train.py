@@ -1,0 +1,39 @@
+"""`overcrank train`: one YAML file, one command; the same command again resumes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+
+def train_command(
+    config: Annotated[str, typer.Argument(help="YAML file, or pocket-vae, pocket-transformer")],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-o", help="run folder; runs/<config> if not given")
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="change a value: optim.lr=1e-4")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all if not given")] = None,
+) -> None:
+    """Train a network. To resume, run the same command again."""
+    import torch
+
+    from overcrank.train import build_objective, read_config, train
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    console = Console(stderr=True)
+    run = read_config(config, change or [])
+    folder = folder or Path("runs") / Path(config).stem
+
+    def show(event: dict[str, Any]) -> None:
+        console.print("  ".join(f"{name} {_short(value)}" for name, value in event.items()))
+
+    train(run, build_objective(run, folder, show), folder, show)
+    console.print(f"done: {folder}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,73 @@
+"""A picture that the clip begins with."""
+
+from dataclasses import dataclass
+from os import PathLike
+
+import PIL.Image
+import torch
+from torch import Tensor
+
+from overcrank.conditioning.state import LatentState, check_place
+from overcrank.errors import RequestError, SizeError
+from overcrank.media import fit_image, read_image
+from overcrank.vae import VAE
+
+Picture = str | PathLike[str] | PIL.Image.Image | Tensor
+"""A file, a Pillow image, or pixels as uint8 (H, W, 3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Image:
+    """A picture at frame `at`. Strength 1 keeps it; less lets the model change it."""
+
+    image: Picture
+    at: int = 0
+    strength: float = 1.0
+    fit: bool = True
+    """Crop and resize to the clip; False refuses a picture of another size."""
+
+    def __post_init__(self) -> None:
+        check_place("a picture", self.at, self.strength)
+        check_picture(self.image)
+
+    def apply(self, state: LatentState, vae: VAE) -> LatentState:
+        """Put the picture into the first latent frame."""
+        pixels_CHW = fitted(self.image, state, self.fit)
+        latent = vae.encode(pixels_CHW[None, :, None].to(state.tokens_BNC))
+        return state.begin_with(latent, self.strength)
+
+    def describe(self) -> dict[str, object]:
+        """Where and how firmly; not the picture itself."""
+        return {"kind": "image", "at": self.at, "strength": self.strength}
+
+
+def check_picture(picture: object) -> None:
+    """Refuse what is not a `Picture`; a file is opened only when it is needed."""
+    if isinstance(picture, Tensor):
+        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise RequestError(
+                "the pixels of a picture are uint8 (height, width, 3), "
+                f"got {picture.dtype} {tuple(picture.shape)}: convert them first"
+            )
+    elif not isinstance(picture, str | PathLike | PIL.Image.Image):
+        raise RequestError(
+            "a picture is a path, a Pillow image or a uint8 tensor (height, width, 3), "
+            f"got {type(picture).__name__}: give one of these"
+        )
+
+
+def fitted(picture: Picture, state: LatentState, fit: bool) -> Tensor:
+    """The picture in the size of the clip, (3, H, W) in [-1, 1]."""
+    size = state.size.clip
+    if isinstance(picture, Tensor):
+        image = PIL.Image.fromarray(picture.cpu().numpy())
+    elif isinstance(picture, PIL.Image.Image):
+        image = picture
+    else:
+        image = read_image(picture)
+    if not fit and image.size != (size.width, size.height):
+        raise SizeError(
+            f"a picture must have the size of the clip, got {image.width} x {image.height} "
+            f"for {size.width} x {size.height}: resize it, or allow it to be fitted"
+        )
+    return fit_image(image, size.height, size.width)

@@ -1,0 +1,54 @@
+"""Questions to the file system that have to be answered before any work begins."""
+
+import tempfile
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+
+from overcrank.errors import MediaError
+
+
+def readable_file(path: str | PathLike[str], kind: str) -> Path:
+    """The path of an existing, non-empty regular file; `kind` names it in the refusal."""
+    file = Path(path)
+    right = f"give the path of {kind} file"
+    try:
+        if not file.exists():
+            raise MediaError(f"{kind} cannot be read: there is no file {file}; {right}")
+        if not file.is_file():
+            raise MediaError(f"{kind} cannot be read: {file} is not a regular file; {right}")
+        if file.stat().st_size == 0:
+            raise MediaError(f"{kind} cannot be read: {file} is empty; {right}")
+    except OSError as error:
+        raise MediaError(f"{kind} cannot be read: {file} ({error.strerror}); {right}") from error
+    return file
+
+
+def check_output(path: str | PathLike[str]) -> Path:
+    """Refuse an output that could not be written, before any work is done for it.
+
+    Missing folders are allowed when they can be made; nothing is left behind.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".mp4":
+        raise MediaError(
+            f"a clip is written as mp4, got {str(target)!r}: give a file name that ends in .mp4"
+        )
+    try:
+        if target.is_dir():
+            raise MediaError(
+                f"a clip needs a file to go to, got the folder {target}: try {target / 'clip.mp4'}"
+            )
+        with suppress(FileNotFoundError):
+            target.lstat()  # a name that no file can have is told here
+        folder = next(parent for parent in target.absolute().parents if parent.exists())
+        # Asking for permission is not enough: root may write anywhere, except where nobody can.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(
+            f"the output cannot be written, got {str(target)!r} ({reason}): "
+            "give a path in a folder that you may write to"
+        ) from error
+    return target

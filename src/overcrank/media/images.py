@@ -1,0 +1,79 @@
+"""Read a picture, and fit it to the size of a clip."""
+
+import struct
+import warnings
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from overcrank.errors import MediaError
+from overcrank.media.files import readable_file
+
+MAX_PIXELS = 64_000_000
+"""Larger pictures are refused: a small file may unfold to more memory than there is."""
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is opened. Pillow knows more, among them formats that start another program."""
+
+
+def read_image(path: str | PathLike[str]) -> Image.Image:
+    """A picture in mode RGB, turned upright as its EXIF says, transparent parts over white."""
+    file = readable_file(path, "a picture")
+    try:
+        # Pillow warns of, or refuses, a very large picture; both become our own refusal.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(file, formats=FORMATS)
+        with image:
+            _check_size(image.size, file)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _too_large(file) from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise MediaError(
+            f"a picture cannot be read: {file} is damaged or not a picture; "
+            f"give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+        ) from error
+
+
+def fit_image(image: Image.Image, height: int, width: int) -> Tensor:
+    """The middle of a picture in the shape of a clip: (3, height, width) float in [-1, 1].
+
+    What the aspect ratio leaves over is cut off on both sides alike; the rest is resized with an
+    antialiasing Lanczos filter.
+    """
+    fitted = ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(fitted))
+    return pixels.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _check_size(size: tuple[int, int], file: Path) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(file)
+    if width * height == 0:
+        raise MediaError(
+            f"a picture needs at least one pixel, got {width} x {height} in {file}: "
+            "give a picture with something on it"
+        )
+
+
+def _too_large(file: Path) -> MediaError:
+    return MediaError(
+        f"a picture is too large, got more than {MAX_PIXELS // 1_000_000} megapixels in {file}: "
+        "scale it down first"
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scale
+        image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

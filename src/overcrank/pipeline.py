@@ -1,0 +1,277 @@
+"""The one way from a request to frames: `Pipeline.stream`.
+
+Axes: B batch, always 1; N video tokens, C latent channels, T H W cells of the latent grid,
+L text tokens, D text width, F frames.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from overcrank import noise
+from overcrank.conditioning import LatentState
+from overcrank.errors import RequestError, RunError
+from overcrank.flow import VelocityFn, euler, guided
+from overcrank.plan import Plan
+from overcrank.request import Request
+from overcrank.runtime import Stages, choose, peak_memory
+from overcrank.shapes import LATENT_CHANNELS
+from overcrank.text import TextEmbedding
+from overcrank.transformer import token_positions
+from overcrank.video import Outcome, Report, Video
+from overcrank.weights import Model, open_model
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Stream = Generator[Tensor, None, Outcome]
+"""uint8 (n, H, W, 3), first to last; the generator returns the outcome."""
+
+
+def _asks(
+    request: Callable[Arguments, Request],
+) -> Callable[
+    [Callable[["Pipeline", Request], Result]], Callable[Concatenate["Pipeline", Arguments], Result]
+]:
+    """Give a method that takes a request the arguments of `Request`, which lists them once."""
+
+    def decorate(
+        method: Callable[["Pipeline", Request], Result],
+    ) -> Callable[Concatenate["Pipeline", Arguments], Result]:
+        @wraps(method)
+        def with_arguments(
+            self: "Pipeline", /, *args: Arguments.args, **kwargs: Arguments.kwargs
+        ) -> Result:
+            return method(self, request(*args, **kwargs))
+
+        # For help() and editors, which would otherwise see the method that is wrapped.
+        own, theirs = inspect.signature(method), inspect.signature(request)
+        parameters = [own.parameters["self"], *theirs.parameters.values()]
+        with_arguments.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return with_arguments
+
+    return decorate
+
+
+class Pipeline:
+    """A model that is loaded, on its device, and ready for requests."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+    ) -> None:
+        self.hardware = choose(device, dtype)
+        self.model = model
+        self.vae, self.transformer = model.vae, model.transformer
+        for network in (self.vae, self.transformer):
+            self.hardware.place(network)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "pocket",
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+    ) -> Self:
+        """Open a preset by its name, or a model folder."""
+        return cls(open_model(source), device=device, dtype=dtype)
+
+    @_asks(Request)
+    def __call__(self, request: Request) -> Video | list[Video]:
+        """Make a clip, or a list of clips from a list of prompts."""
+        videos = [self.generate(single) for single in request.each()]
+        return videos if request.is_batch else videos[0]
+
+    @_asks(Request)
+    def stream(self, request: Request) -> Stream:
+        """The frames of one clip, as soon as they are decoded. Wrong requests are refused here."""
+        return self.run(request)
+
+    def generate(self, request: Request) -> Video:
+        """Make the one clip of a request."""
+        stream = self.run(request)
+        chunks: list[Tensor] = []
+        while True:
+            try:
+                chunks.append(next(stream))
+            except StopIteration as end:
+                return Video.of(torch.cat(chunks), end.value)
+
+    def run(self, request: Request) -> Stream:
+        """`stream` for a request that is made already."""
+        if request.is_batch:
+            raise RequestError(
+                f"a stream is one clip, got {len(request.each())} prompts: stream them one by one"
+            )
+        plan = Plan.make(request, self.model)
+        if request.prompt is not None:
+            _ = self.model.text_encoder  # loads it now: the seconds of a clip are without loading
+        return self._make(plan)
+
+    def _make(self, plan: Plan) -> Stream:
+        """Text, noise, conditions, schedule, guidance, sampler, decoder: the whole way."""
+        stages = Stages(self.hardware, ("text", "denoise", "decode"))
+
+        # In training the embeddings were made in float32 too.
+        with stages.stage("text", mixed=False):
+            text, negative, remarks = self._read(plan)
+
+        with stages.stage("denoise"):
+            state = self._noise(plan)
+            for condition in plan.conditions:
+                state = condition.apply(state, self.vae)
+            velocity = guided(
+                self._velocity(text, state),
+                self._velocity(negative, state),
+                plan.guidance,
+                perturbed=self._velocity(text, state, plan.guidance.stg_layers),
+            )
+            cap = state.cap_BN if plan.conditions else 1.0
+            tokens_BNC = euler(
+                velocity, state.tokens_BNC, plan.sigmas(), cap=cap, on_step=_progress(plan)
+            )
+            latent_BCTHW = state.latent(tokens_BNC)
+            _check_finite(latent_BCTHW, "the latents")
+
+        with stages.stage("decode"):
+            noisy_BCTHW = self._for_decoder(plan, state, tokens_BNC)
+        darkest, brightest = 255, 0
+        for frames in stages.each("decode", self._decode(plan, noisy_BCTHW)):
+            darkest, brightest = min(darkest, int(frames.min())), max(brightest, int(frames.max()))
+            yield frames
+        if darkest == brightest:
+            raise RunError(
+                f"a clip shows something, got {darkest} in every pixel: "
+                "the weights of the model cannot be right"
+            )
+
+        report = Report(
+            seconds=stages.seconds,
+            video_seconds=plan.size.frames / plan.frame_rate,
+            peak_memory=peak_memory(self.hardware),
+            warnings=remarks,
+        )
+        recipe = plan.recipe(self.model, self.hardware)
+        return Outcome(
+            frame_rate=plan.frame_rate, latents=latent_BCTHW, report=report, recipe=recipe
+        )
+
+    def _read(self, plan: Plan) -> tuple[TextEmbedding, TextEmbedding, tuple[str, ...]]:
+        """The prompt, the negative prompt if guidance needs one, and what the encoder remarks."""
+        request = plan.request
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            text = self._embed(request.prompt, request.prompt_embeds, request.prompt_attention_mask)
+            if plan.guidance.scale == 1:
+                negative = text
+            else:
+                negative = self._embed(plan.negative_prompt, request.negative_prompt_embeds, None)
+        remarks = tuple(str(w.message) for w in caught if w.category is UserWarning)
+        return text, negative, remarks
+
+    def _embed(
+        self, prompt: object, embeds_BLD: Tensor | None, mask_BL: Tensor | None
+    ) -> TextEmbedding:
+        if embeds_BLD is None:
+            assert isinstance(prompt, str)
+            assert self.model.text_encoder is not None
+            text = self.model.text_encoder.encode([prompt])
+            embeds_BLD, mask_BL = text.embeds_BLD, text.keep_BL
+        elif mask_BL is None:
+            mask_BL = embeds_BLD.new_ones(embeds_BLD.shape[:2])
+        device = self.hardware.device
+        return TextEmbedding(embeds_BLD.to(device, torch.float32), mask_BL.to(device, torch.bool))
+
+    def _noise(self, plan: Plan) -> LatentState:
+        latent_BCTHW = plan.request.latents
+        if latent_BCTHW is None:
+            latent_BCTHW = _gaussian(plan, "start")
+        positions_NX = token_positions(
+            plan.size.latent,
+            plan.frame_rate,
+            causal=self.transformer.config.causal_positions,
+        )
+        return LatentState.free(latent_BCTHW.to(self.hardware.device, torch.float32), positions_NX)
+
+    def _velocity(
+        self, text: TextEmbedding, state: LatentState, stg_layers: tuple[int, ...] = ()
+    ) -> VelocityFn:
+        def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
+            v: Tensor = self.transformer(
+                tokens,
+                sigma,
+                state.positions_BNX,
+                text.embeds_BLD,
+                text.keep_BL,
+                stg_layers=stg_layers,
+            )
+            return v.float()
+
+        return velocity
+
+    def _for_decoder(self, plan: Plan, state: LatentState, tokens_BNC: Tensor) -> Tensor:
+        """All tokens at the noise level that the decoder is told.
+
+        Free tokens are there already unless the sampler went on to zero; tokens that were held
+        back by a condition are cleaner. From level s to level r:
+        x_r = a x_s + sqrt(r^2 - (a s)^2) noise, a = (1 - r) / (1 - s).
+        """
+        level = plan.decode_noise
+        if level == plan.stop and not plan.conditions:
+            return state.latent(tokens_BNC)
+        now_BN1 = state.cap_BN.clamp(max=plan.stop)[..., None]
+        kept_BN1 = (1 - level) / (1 - now_BN1)
+        added_BN1 = (level**2 - (kept_BN1 * now_BN1) ** 2).clamp(min=0).sqrt()
+        fresh_BNC = rearrange(_gaussian(plan, "decode"), "b c t h w -> b (t h w) c")
+        return state.latent(kept_BN1 * tokens_BNC + added_BN1 * fresh_BNC.to(tokens_BNC))
+
+    def _decode(self, plan: Plan, latent_BCTHW: Tensor) -> Iterator[Tensor]:
+        """Chunks of frames on the host; all at once if the decoder needs the whole clip."""
+        sigma_B = None
+        if plan.decode_sigma is not None:
+            sigma_B = latent_BCTHW.new_full((1,), plan.decode_sigma)
+        if self.vae.config.causal_decoder:
+            videos = self.vae.decode_stream(latent_BCTHW, sigma_B)
+        else:
+            videos = iter([self.vae.decode(latent_BCTHW, sigma_B)])
+        for video_BCFHW in videos:
+            _check_finite(video_BCFHW, "the frames")
+            pixels_FHWC = rearrange(video_BCFHW.float(), "1 c f h w -> f h w c")
+            frames = ((pixels_FHWC + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            yield frames.cpu().contiguous()
+
+
+load = Pipeline.from_pretrained
+
+
+def _gaussian(plan: Plan, purpose: str) -> Tensor:
+    size = plan.size.latent
+    cells = (LATENT_CHANNELS, size.height, size.width)
+    noise_TCHW = noise.gaussian(plan.request.seed, purpose, cells, size.frames)
+    return rearrange(noise_TCHW, "t c h w -> 1 c t h w")
+
+
+def _progress(plan: Plan) -> Callable[[int, Tensor], None]:
+    def after_step(step: int, _: Tensor) -> None:
+        if plan.request.on_step is not None:
+            plan.request.on_step(step + 1, plan.steps)
+
+    return after_step
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    if not values.isfinite().all():
+        raise RunError(
+            f"{what} must be finite, got infinite numbers or none: "
+            "the weights of the model cannot be right, or try dtype='float32'"
+        )

@@ -1,0 +1,233 @@
+"""What may be asked for, and what is left of it when a model has filled the gaps."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from torch import Tensor
+
+from overcrank.conditioning import Clip, Image
+from overcrank.conditioning.image import Picture, check_picture
+from overcrank.errors import RequestError, SizeError
+from overcrank.flow import Guidance
+from overcrank.shapes import ClipSize
+
+MAX_FRAMES = 100_000
+MAX_PIXELS = 16_384
+"""Of a side."""
+MAX_TOKENS = 2**18
+MAX_FRAME_RATE = 1_000.0
+MAX_STEPS = 1_000
+MAX_GUIDANCE = 100.0
+MAX_DECODE_SIGMA = 0.9
+MAX_SEED = 2**63 - 1
+
+OnStep = Callable[[int, int], None]
+"""Called with (step, total) after each step; what it raises ends the run."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """A wish. None means: what the model's own metadata recommend. Wrong values are refused."""
+
+    prompt: str | Sequence[str] | None = None
+    """Several prompts give several clips, each as if it had been asked for alone."""
+    image: Picture | None = None
+    """The picture to begin with: short for a condition `Image`."""
+    conditions: Sequence[Image | Clip] = ()
+    negative_prompt: str | None = None
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None
+    frame_rate: float | None = None
+    num_inference_steps: int | None = None
+    sigmas: Sequence[float] | None = None
+    """The level each step starts from, falling; instead of a number of steps."""
+    guidance: float | Guidance | None = None
+    seed: int = 0
+    latents: Tensor | None = None
+    """What the sampler starts from, (1, C, T, H, W), instead of noise."""
+    prompt_embeds: Tensor | None = None
+    """(B, L, D), instead of a prompt."""
+    prompt_attention_mask: Tensor | None = None
+    """(B, L), true for the tokens that count; None: all do."""
+    negative_prompt_embeds: Tensor | None = None
+    """(1, L, D), instead of a negative prompt."""
+    decode_sigma: float | None = None
+    """The noise level the decoder is told; by default the sampler stops there."""
+    decode_noise: float | None = None
+    """The sampler goes on to zero, and this much noise is put back before decoding."""
+    on_step: OnStep | None = None
+    strict_size: bool = False
+    """Refuse pictures and frames of another size, instead of fitting them."""
+
+    def __post_init__(self) -> None:
+        self._check_text()
+        for name, high in (
+            ("height", MAX_PIXELS),
+            ("width", MAX_PIXELS),
+            ("num_frames", MAX_FRAMES),
+            ("num_inference_steps", MAX_STEPS),
+        ):
+            check_whole(name, getattr(self, name), 1, high)
+        check_whole("seed", self.seed, 0, MAX_SEED, optional=False)
+        check_number("frame_rate", self.frame_rate, MAX_FRAME_RATE, above=True)
+        check_number("decode_sigma", self.decode_sigma, MAX_DECODE_SIGMA)
+        check_number("decode_noise", self.decode_noise, MAX_DECODE_SIGMA)
+        _check_guidance(self.guidance)
+        self._check_sigmas()
+        self._check_conditions()
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether the answer is a list of clips."""
+        if self.prompt_embeds is not None:
+            return len(self.prompt_embeds) > 1
+        return not isinstance(self.prompt, str)
+
+    def each(self) -> list["Request"]:
+        """One request for every clip asked for."""
+        if self.prompt_embeds is not None:
+            mask = self.prompt_attention_mask
+            return [
+                replace(
+                    self,
+                    prompt_embeds=self.prompt_embeds[i : i + 1],
+                    prompt_attention_mask=None if mask is None else mask[i : i + 1],
+                )
+                for i in range(len(self.prompt_embeds))
+            ]
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or ()
+        return [replace(self, prompt=prompt) for prompt in prompts]
+
+    def all_conditions(self) -> tuple[Image | Clip, ...]:
+        """The conditions, `image` among them."""
+        first = () if self.image is None else (Image(image=self.image),)
+        conditions = (*first, *self.conditions)
+        if self.strict_size:
+            return tuple(replace(condition, fit=False) for condition in conditions)
+        return conditions
+
+    def _check_text(self) -> None:
+        embeds, mask, negative = (
+            self.prompt_embeds,
+            self.prompt_attention_mask,
+            self.negative_prompt_embeds,
+        )
+        if (self.prompt is None) == (embeds is None):
+            raise RequestError(
+                "a clip needs a prompt or prompt_embeds, "
+                f"got {'neither' if embeds is None else 'both'}: give one of them"
+            )
+        if self.prompt is not None:
+            prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+            listed = isinstance(prompts, Sequence) and len(prompts) > 0
+            if not listed or not all(isinstance(p, str) and p.strip() for p in prompts):
+                raise RequestError(
+                    f"a prompt must say something, got {self.prompt!r}: "
+                    "try 'a red ball bounces on a blue floor'"
+                )
+        for name, tensor in (("prompt_embeds", embeds), ("negative_prompt_embeds", negative)):
+            if tensor is not None and (tensor.ndim != 3 or 0 in tensor.shape):
+                raise RequestError(
+                    f"{name} are (clips, text tokens, width), got {tuple(tensor.shape)}: "
+                    "add the dimension that is missing"
+                )
+        if negative is not None and len(negative) != 1:
+            raise RequestError(
+                f"negative_prompt_embeds are for all clips alike, got {len(negative)}: give one"
+            )
+        if mask is not None and (embeds is None or mask.shape != embeds.shape[:2]):
+            given = None if embeds is None else tuple(embeds.shape)
+            raise RequestError(
+                "prompt_attention_mask goes with prompt_embeds and has their first two "
+                f"dimensions, got {tuple(mask.shape)} for {given}: give both, or no mask"
+            )
+
+    def _check_conditions(self) -> None:
+        if self.image is not None:
+            check_picture(self.image)
+        for condition in self.conditions:
+            if not isinstance(condition, Image | Clip):
+                raise RequestError(
+                    f"conditions are a list of Image and Clip, got {condition!r}: "
+                    "try [Image(at=0, image='first.png')]"
+                )
+
+    def _check_sigmas(self) -> None:
+        if self.sigmas is None:
+            return
+        if self.num_inference_steps is not None:
+            raise RequestError(
+                "sigmas say how many steps there are, got num_inference_steps="
+                f"{self.num_inference_steps} as well: give one of them"
+            )
+        levels = [*self.sigmas, 0.0]
+        falling = all(
+            isinstance(now, int | float) and now > after for now, after in pairwise(levels)
+        )
+        if not falling or not 1 < len(levels) <= MAX_STEPS + 1 or levels[0] > 1:
+            raise RequestError(
+                f"sigmas fall from at most 1 and stay above 0, got {list(self.sigmas)}: "
+                "try [1.0, 0.75, 0.5, 0.25]"
+            )
+
+
+def _check_guidance(guidance: object) -> None:
+    if not isinstance(guidance, Guidance):
+        check_number("guidance", guidance, MAX_GUIDANCE)
+        return
+    check_number("guidance.scale", guidance.scale, MAX_GUIDANCE)
+    check_number("guidance.stg_scale", guidance.stg_scale, MAX_GUIDANCE)
+    check_number("guidance.rescale", guidance.rescale, 1.0)
+    layers = guidance.stg_layers
+    named = isinstance(layers, tuple | list) and all(type(layer) is int for layer in layers)
+    if not named or (guidance.stg_scale and not layers):
+        raise RequestError(
+            f"guidance.stg_layers are numbers of layers, got {layers!r} with stg_scale "
+            f"{guidance.stg_scale:g}: try stg_layers=(1,)"
+        )
+    interval = guidance.interval
+    ends = isinstance(interval, tuple | list) and len(interval) == 2
+    if not ends or not 0 <= interval[0] <= interval[1] <= 1:
+        raise RequestError(
+            f"guidance.interval is two levels in [0, 1], got {interval!r}: try (0.0, 1.0)"
+        )
+
+
+def check_whole(name: str, value: object, low: int, high: int, *, optional: bool = True) -> None:
+    """Refuse what is no whole number in [low, high]; None passes where it is `optional`."""
+    if value is None and optional:
+        return
+    try:
+        number = low - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = low - 1
+    if not low <= number <= high:
+        kind = SizeError if name in ("height", "width", "num_frames") else RequestError
+        raise kind(f"{name} is a whole number from {low} to {high}, got {value!r}: choose one")
+
+
+def check_number(name: str, value: object, high: float, *, above: bool = False) -> None:
+    """Refuse what is no number in [0, high], or in (0, high] with `above`; None passes."""
+    if value is None:
+        return
+    fits = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= high
+    if not fits or isinstance(value, bool) or (above and value == 0):
+        low = "above 0" if above else "at least 0"
+        raise RequestError(
+            f"{name} is a number {low} and at most {high:g}, got {value!r}: choose one"
+        )
+
+
+def check_size(frames: int, height: int, width: int) -> ClipSize:
+    """The size of a clip; refuses one that is off the grid, or more than can be made."""
+    size = ClipSize(frames, height, width)
+    if size.latent.tokens > MAX_TOKENS:
+        raise SizeError(
+            f"a clip has at most {MAX_TOKENS} cells of 8 frames and 32 x 32 pixels, got "
+            f"{size.latent.tokens} for {frames} frames of {width} x {height}: make it smaller"
+        )
+    return size

@@ -1,0 +1,52 @@
+"""What a run costs: seconds for each stage, and the peak of memory."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from time import perf_counter
+from typing import TypeVar
+
+import torch
+
+from overcrank.runtime.device import Hardware, precision
+
+Item = TypeVar("Item")
+
+
+class Stages:
+    """Runs each stage of a clip in the right precision and adds up its seconds."""
+
+    def __init__(self, hardware: Hardware, names: tuple[str, ...]) -> None:
+        self.hardware = hardware
+        self.seconds = dict.fromkeys(names, 0.0)
+
+    @contextmanager
+    def stage(self, name: str, *, mixed: bool = True) -> Iterator[None]:
+        """Time what is inside, until the device has finished it; not `mixed` is all float32."""
+        start = perf_counter()
+        hardware = self.hardware if mixed else replace(self.hardware, dtype=torch.float32)
+        try:
+            with precision(hardware):
+                yield
+            if self.hardware.device.type == "cuda":
+                torch.cuda.synchronize(self.hardware.device)
+        finally:
+            self.seconds[name] += perf_counter() - start
+
+    def each(self, name: str, items: Iterator[Item]) -> Iterator[Item]:
+        """The same items; only the time it takes to make them counts."""
+        end = object()
+        while True:
+            with self.stage(name):
+                item = next(items, end)
+            if item is end:
+                return
+            yield item  # type: ignore[misc]  # `end` never gets here
+
+
+def peak_memory(hardware: Hardware) -> int:
+    """Bytes: of this process since it began, or of the accelerator if there is one."""
+    if hardware.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(hardware.device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

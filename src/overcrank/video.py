@@ -1,0 +1,69 @@
+"""A finished clip, and what it took to make it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Self
+
+from torch import Tensor
+
+from overcrank.media import write_mp4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a clip cost. `seconds` has the stages text, denoise and decode; memory is in bytes."""
+
+    seconds: Mapping[str, float]
+    video_seconds: float
+    peak_memory: int
+    warnings: tuple[str, ...]
+
+    @property
+    def realtime_factor(self) -> float:
+        """Seconds of video for each second from the prompt to the last frame on the host."""
+        return self.video_seconds / sum(self.seconds.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is known when the last frame has left a stream."""
+
+    frame_rate: float
+    latents: Tensor
+    """As the sampler left them, (1, C, T, H, W): what a condition fixed is exact and clean."""
+    report: Report
+    recipe: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Video:
+    """Frames uint8 (F, H, W, 3), frames a second, and all that is needed to make them again."""
+
+    frames: Tensor
+    frame_rate: float
+    latents: Tensor
+    report: Report
+    recipe: Mapping[str, object]
+
+    @classmethod
+    def of(cls, frames: Tensor, outcome: Outcome) -> Self:
+        """A gathered stream."""
+        return cls(
+            frames=frames,
+            frame_rate=outcome.frame_rate,
+            latents=outcome.latents,
+            report=outcome.report,
+            recipe=outcome.recipe,
+        )
+
+    def save(self, path: str | PathLike[str], *, metadata: bool = True) -> None:
+        """Write an mp4 marked as generated, with its recipe; `metadata=False` omits the prompt."""
+        recipe = {
+            key: value
+            for key, value in self.recipe.items()
+            if metadata or key not in ("prompt", "negative_prompt")
+        }
+        tags = {"overcrank": "generated", "comment": json.dumps(recipe)}
+        write_mp4(path, [self.frames], self.frame_rate, metadata=tags)

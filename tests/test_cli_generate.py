@@ -1,0 +1,259 @@
+"""overcrank generate: flags, files, exit codes."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from nano_model import save_nano
+from overcrank import __version__
+from overcrank.cli import main, with_dashes
+from overcrank.cli.generate import nearest_frames
+from overcrank.media import read_frames, read_metadata
+
+PROMPT = "a red ball bounces on a blue floor"
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def overcrank(*words: object) -> Done:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+    assert isinstance(code, int)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_nano(tmp_path_factory.mktemp("models") / "nano")
+
+
+@dataclass(frozen=True)
+class Clip:
+    path: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def clip(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    folder = tmp_path_factory.mktemp("clips")
+    PIL.Image.new("RGB", (90, 70), "red").save(folder / "red.png")
+    path = folder / "deep" / "clip.mp4"
+    done = overcrank(
+        *("generate", PROMPT, "-o", path, "--model", nano, "--image", folder / "red.png"),
+        *("--width", 64, "--height=32", "--seconds", 2, "--fps", 8, "--steps", 3, "--seed", 5),
+        *("--guidance_scale", 2, "--set", "guidance.rescale=0.5", "--dtype", "float32", "--json"),
+    )
+    assert done.code == 0, done.err
+    return Clip(path, json.loads(done.out.splitlines()[-1]))
+
+
+def test_the_last_line_says_what_was_made(clip: Clip) -> None:
+    expected = {
+        "path": str(clip.path),
+        "width": 64,
+        "height": 32,
+        "num_frames": 17,
+        "frame_rate": 8.0,
+        "seed": 5,
+        "steps": 3,
+        "guidance_scale": 2.0,
+    }
+    assert clip.summary.items() >= expected.items()
+    assert list(clip.summary["seconds"]) == ["text", "denoise", "decode", "write"]
+    assert clip.summary["realtime_factor"] > 0
+
+
+def test_seconds_that_do_not_fit_are_rounded_aloud(clip: Clip) -> None:
+    (warning,) = clip.summary["warnings"]
+    assert "2 s at 8 frames a second became 17 frames" in warning
+
+
+def test_the_file_holds_the_clip(clip: Clip) -> None:
+    frames, rate = read_frames(clip.path)
+    assert frames.shape == (17, 32, 64, 3)
+    assert rate == 8.0
+
+
+def test_the_file_says_that_it_was_generated_and_how(clip: Clip, nano: Path) -> None:
+    tags = read_metadata(clip.path)
+    recipe = json.loads(tags["comment"])
+    assert tags["overcrank"] == "generated"
+    assert recipe["prompt"] == PROMPT
+    assert recipe["overcrank"] == __version__
+    assert recipe["guidance"]["rescale"] == 0.5
+    assert recipe["conditions"] == [{"kind": "image", "at": 0, "strength": 1.0}]
+    assert set(recipe["hashes"]) == {"vae", "transformer"}
+
+
+def test_the_prompt_can_be_left_out_of_the_file(nano: Path, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    done = overcrank("generate", PROMPT, "-o", path, "--model", nano, "--no-metadata")
+    assert done.code == 0
+    assert PROMPT.encode() not in path.read_bytes()
+    assert read_metadata(path)["overcrank"] == "generated"
+    assert f"{path}: 9 frames of 64 x 32 at 8 frames a second" in done.out
+    assert "denoise" in done.out
+
+
+WRONG: list[tuple[list[object], str]] = [
+    (["--width", 50], "try 32 or 64"),
+    (["--width", 0], "width"),
+    (["--height", -64], "height"),
+    (["--width", 10**12], "width"),
+    (["--num-frames", 120], "try 113 or 121"),
+    (["--num_frames", -1], "num_frames"),
+    (["--num-frames", 99_993, "--width", 2048, "--height", 2048], "make it smaller"),
+    (["--num-frames", "many"], "many"),
+    (["--fps", "quick"], "quick"),
+    (["--seconds", 0], "seconds"),
+    (["--seconds", -2], "seconds"),
+    (["--seconds", "nan"], "seconds"),
+    (["--seconds", 1e300], "seconds"),
+    (["--seconds", 2, "--num-frames", 9], "give one"),
+    (["--fps", 0], "frame_rate"),
+    (["--fps", "inf"], "frame_rate"),
+    (["--fps", "nan"], "frame_rate"),
+    (["--steps", 0], "num_inference_steps"),
+    (["--steps", 10**9], "num_inference_steps"),
+    (["--guidance-scale", "nan"], "guidance"),
+    (["--guidance-scale", -1], "guidance"),
+    (["--seed", -1], "seed"),
+    (["--seed", 10**30], "seed"),
+    (["--dtype", "int3"], "dtype"),
+    (["--image", "nowhere.png"], "nowhere.png"),
+    (["--image", "."], "regular file"),
+    (["--model", "no-such-model"], "no-such-model"),
+    (["--set", "colour=red"], "KEY=VALUE"),
+    (["--set", "guidance"], "KEY=VALUE"),
+    (["--set", "guidance.rescale=7"], "guidance.rescale"),
+    (["--set", "guidance.rescale=[1"], "guidance.rescale"),
+    (["--set", "decode_sigma=nothing"], "decode_sigma"),
+    (["--flourish"], "--flourish"),
+    (["-o", "clip.avi"], "mp4"),
+    (["-o", "."], "mp4"),
+]
+
+
+@pytest.mark.parametrize(("words", "match"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_wrong_request_ends_with_two_and_words(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[object], match: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = overcrank("generate", PROMPT, "-o", "clip.mp4", "--model", nano, *words)
+    assert done.code == 2
+    assert match in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n"])
+def test_an_empty_prompt_ends_with_two(tmp_path: Path, prompt: str) -> None:
+    done = overcrank("generate", prompt, "-o", tmp_path / "clip.mp4")
+    assert (done.code, list(tmp_path.iterdir())) == (2, [])
+    assert "must say something" in done.err
+
+
+def test_an_output_that_cannot_be_written_ends_with_two(nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = overcrank("generate", PROMPT, "-o", tmp_path / "file" / "x.mp4", "--model", nano)
+    assert done.code == 2
+    assert "cannot be written" in done.err
+
+
+def test_a_picture_that_is_none_ends_with_two(nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    words = ("-o", tmp_path / "clip.mp4", "--model", nano, "--image", tmp_path / "text.png")
+    assert overcrank("generate", PROMPT, *words).code == 2
+    assert not (tmp_path / "clip.mp4").exists()
+
+
+def test_a_model_without_text_encoder_says_so(tmp_path: Path) -> None:
+    model = save_nano(tmp_path / "mute", text_encoder=None)
+    done = overcrank("generate", PROMPT, "-o", tmp_path / "clip.mp4", "--model", model)
+    assert done.code == 2
+    assert "no text encoder" in done.err
+
+
+def test_ctrl_c_leaves_no_file(nano: Path, tmp_path: Path) -> None:
+    """The signal comes while it denoises: after the first of so many steps."""
+    code = """
+import os, signal, sys
+from overcrank.cli import main
+from overcrank.cli.progress import Progress
+steps = Progress.on_step
+def stop_at_the_second(self, step, total):
+    steps(self, step, total)
+    if step == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+Progress.on_step = stop_at_the_second
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main(sys.argv[1:])
+"""
+    words = ["generate", PROMPT, "-o", str(tmp_path / "deep" / "clip.mp4"), "--model", str(nano)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--steps", "500"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_flags_are_a_contract() -> None:
+    done = overcrank("generate", "--help")
+    flags = {word for word in done.out.split() if word.startswith("-") and len(word) > 1}
+    named = {flag for flag in flags if flag.strip("-").replace("-", "").isalpha()}
+    assert named == {
+        "--output", "-o", "--image", "--model", "--width", "--height", "--num-frames",
+        "--seconds", "--fps", "--steps", "--guidance-scale", "--seed", "--dtype", "--set",
+        "--metadata", "--no-metadata", "--json", "--help", "-h",
+    }  # fmt: skip
+
+
+def test_flags_may_be_written_with_underscores() -> None:
+    words = ["generate", "a_b --c_d", "--num_frames=9", "--set", "decode_sigma=0.1", "-o", "a_b"]
+    assert with_dashes(words)[2] == "--num-frames=9"
+    assert [*with_dashes(words)[:2], *with_dashes(words)[3:]] == [*words[:2], *words[3:]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "frames"), [(0.1, 1), (1, 1), (6, 9), (9, 9), (13.1, 17), (120, 121), (48, 49)]
+)
+def test_a_length_becomes_the_nearest_possible_one(wanted: float, frames: int) -> None:
+    assert nearest_frames(wanted) == frames
+
+
+def test_the_version_is_printed_without_loading_a_model() -> None:
+    done = overcrank("--version")
+    assert (done.code, done.out) == (0, f"overcrank {__version__}\n")
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = """
+import sys
+from overcrank.cli import main
+try:
+    main(["generate", "--help"])
+except SystemExit:
+    sys.exit(int("torch" in sys.modules))
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -1,0 +1,174 @@
+"""Clips go to a file whole or not at all, with true colours and their recipe inside."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from torch import Tensor
+
+from overcrank.errors import MediaError
+from overcrank.media import read_frames, read_metadata, write_mp4
+
+
+def plain(
+    colour: tuple[int, int, int], frames: int = 5, size: tuple[int, int] = (32, 64)
+) -> Tensor:
+    """A clip of one colour, uint8 (frames, H, W, 3)."""
+    return torch.tensor(colour, dtype=torch.uint8).expand(frames, *size, 3)
+
+
+def write_red(path: Path) -> bytes:
+    write_mp4(path, [plain((255, 0, 0))], 24, metadata={})
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128), (255, 255, 255)]
+)
+def test_a_colour_survives_the_round_trip(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    write_mp4(tmp_path / "clip.mp4", [plain(colour)], 24, metadata={})
+    frames, _ = read_frames(tmp_path / "clip.mp4")
+    assert (frames.int() - plain(colour).int()).abs().max() <= 3
+
+
+def test_red_is_stored_as_bt709_and_says_so(tmp_path: Path) -> None:
+    """Y 63, Cb 102, Cr 240 is red by BT.709; by BT.601 it would be 81, 90, 240."""
+    write_red(tmp_path / "red.mp4")
+    with av.open(str(tmp_path / "red.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert [bytes(plane)[0] for plane in frame.planes] == pytest.approx([63, 102, 240], abs=1)
+        assert (frame.colorspace, frame.color_primaries, frame.color_trc) == (1, 1, 1)
+        assert frame.color_range == 1
+        assert frame.format.name == "yuv420p"
+
+
+def test_chunks_become_one_clip_in_order(tmp_path: Path) -> None:
+    greys = [plain((level,) * 3, frames=3) for level in (0, 100, 200)]
+    write_mp4(tmp_path / "clip.mp4", iter(greys), 12.5, metadata={})
+    frames, rate = read_frames(tmp_path / "clip.mp4")
+    assert frames.shape == (9, 32, 64, 3)
+    assert frames.dtype == torch.uint8
+    assert rate == 12.5
+    assert frames.float().mean((1, 2, 3)).tolist() == pytest.approx(
+        [0, 0, 0, 100, 100, 100, 200, 200, 200], abs=3
+    )
+
+
+def test_the_recipe_is_read_back(tmp_path: Path) -> None:
+    recipe = {"comment": "made by overcrank", "overcrank": '{"prompt": "a café; x=1", "seed": 7}'}
+    write_mp4(tmp_path / "clip.mp4", [plain((0, 0, 0))], 24, metadata=recipe)
+    assert recipe.items() <= read_metadata(tmp_path / "clip.mp4").items()
+
+
+def test_the_index_stands_before_the_pictures(tmp_path: Path) -> None:
+    """So that a browser can start to play before it has the whole file."""
+    content = write_red(tmp_path / "clip.mp4")
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_the_same_frames_give_the_same_file(tmp_path: Path) -> None:
+    assert write_red(tmp_path / "one.mp4") == write_red(tmp_path / "two.mp4")
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_broken_run_leaves_nothing_behind(tmp_path: Path, failure: type[BaseException]) -> None:
+    def chunks() -> Iterator[Tensor]:
+        yield plain((0, 0, 0))
+        raise failure
+
+    with pytest.raises(failure):
+        write_mp4(tmp_path / "new" / "folder" / "clip.mp4", chunks(), 24, metadata={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_run_keeps_the_clip_that_was_there(tmp_path: Path) -> None:
+    before = write_red(tmp_path / "clip.mp4")
+    with pytest.raises(MediaError, match="got none"):
+        write_mp4(tmp_path / "clip.mp4", [], 24, metadata={})
+    assert (tmp_path / "clip.mp4").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    write_red(tmp_path / "a" / "b" / "clip.mp4")
+    assert (tmp_path / "a" / "b" / "clip.mp4").is_file()
+
+
+def test_others_may_read_the_file(tmp_path: Path) -> None:
+    """A published clip has the permissions of any new file, not those of a temporary one."""
+    write_red(tmp_path / "clip.mp4")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "clip.mp4").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("rate", [0.0, -24.0, float("nan"), float("inf")])
+def test_a_frame_rate_that_cannot_be_is_refused(tmp_path: Path, rate: float) -> None:
+    with pytest.raises(MediaError, match="positive number, got .*: try 24"):
+        write_mp4(tmp_path / "clip.mp4", [plain((0, 0, 0))], rate, metadata={})
+
+
+@pytest.mark.parametrize(
+    ("chunks", "message"),
+    [
+        ([torch.zeros(1, 32, 32, 3)], r"got torch.float32 of shape \(1, 32, 32, 3\)"),
+        ([torch.zeros(1, 3, 32, 32, dtype=torch.uint8)], r"got torch.uint8 of shape"),
+        ([torch.zeros(1, 33, 32, 3, dtype=torch.uint8)], "even width and height, got 32 x 33"),
+        ([plain((0, 0, 0)), plain((0, 0, 0), size=(64, 64))], "got 64 x 64 after 64 x 32"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(
+    tmp_path: Path, chunks: list[Tensor], message: str
+) -> None:
+    with pytest.raises(MediaError, match=message):
+        write_mp4(tmp_path / "clip.mp4", chunks, 24, metadata={})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
+def test_a_truncated_video_is_refused(
+    tmp_path: Path, share: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = torch.randint(0, 256, (9, 64, 64, 3), dtype=torch.uint8)
+    file = tmp_path / "clip.mp4"
+    write_mp4(file, [noise], 24, metadata={})
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(MediaError, match=r"a video cannot be read: .*; give"):
+        read_frames(file)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_without_pictures_is_refused(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame(format="s16", layout="mono", samples=800)
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(MediaError, match="damaged or not a video"):
+        read_frames(tmp_path / "sound.wav")
+
+
+def test_a_gap_in_time_is_filled_by_the_frame_before(tmp_path: Path) -> None:
+    """Frames at 0, 1 and 4 tenths of a second: the second one is held for three."""
+    with av.open(str(tmp_path / "gap.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for place, level in ((0, 0), (1, 100), (4, 200)):
+            pixels = plain((level,) * 3, frames=1, size=(32, 32))[0].numpy()
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            frame.pts = place
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    frames, rate = read_frames(tmp_path / "gap.mkv")
+    assert rate == 10
+    assert frames.float().mean((1, 2, 3)).tolist() == pytest.approx([0, 100, 100, 100, 200], abs=3)
+
+
+def test_an_endless_video_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_red(tmp_path / "clip.mp4")
+    monkeypatch.setattr("overcrank.media.video.MAX_PIXELS", 3 * 32 * 64)
+    with pytest.raises(MediaError, match="too long, got 4 or more frames of 64 x 32 .*: cut it"):
+        read_frames(tmp_path / "clip.mp4")
