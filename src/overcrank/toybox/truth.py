@@ -1,0 +1,120 @@
+"""What is true of a clip: who is where, what can be seen of it, how far away everything is.
+
+Axes: A actors, F frames, H W pixels. Pixels are counted from the top left corner; the centre of
+the first pixel is at (0.5, 0.5).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overcrank.shapes import ClipSize
+from overcrank.toybox.backdrop import HORIZON
+from overcrank.toybox.draw import draw_solid
+from overcrank.toybox.motion import camera_view, contacts, pose
+from overcrank.toybox.scene import Scene
+from overcrank.toybox.view import View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """`tracks_AF2` are (column, row) of the centres and `sizes_AF` the diameters in pixels;
+    `masks_AFHW` (bool) where each actor is seen, `visible_AF` the seen part of its whole picture.
+
+    `depth_FHW` is the distance in units behind the world's origin along the view, infinite in
+    the sky; `contacts` the seconds at which each actor hits the ground.
+    """
+
+    attributes: dict[str, Any]
+    tracks_AF2: Tensor
+    sizes_AF: Tensor
+    masks_AFHW: Tensor
+    visible_AF: Tensor
+    depth_FHW: Tensor
+    contacts: tuple[tuple[float, ...], ...]
+
+
+def attributes(scene: Scene) -> dict[str, Any]:
+    """The names of everything in the scene, in words."""
+    named = ("shape", "colour", "size", "texture", "motion")
+    return {
+        "actors": [{name: getattr(actor, name) for name in named} for actor in scene.actors],
+        "ground": scene.ground,
+        "sky": scene.sky,
+        "camera": scene.camera,
+    }
+
+
+def tracks(
+    scene: Scene, size: ClipSize, frame_rate: float = 24.0
+) -> list[list[tuple[float, float]]]:
+    """(column, row) of the centre of each actor in each frame, in python floats."""
+    view = View.of(scene, size, torch.device("cpu"))
+    found = []
+    for actor in scene.actors:
+        track = []
+        for frame in range(size.frames):
+            seconds = frame / frame_rate
+            now = pose(actor, seconds)
+            column, row, _ = view.pixel(now.x, now.y, now.z, camera_view(scene, seconds))
+            track.append((column, row))
+        found.append(track)
+    return found
+
+
+def truth(scene: Scene, size: ClipSize, frame_rate: float = 24.0) -> Truth:
+    """The truth about the clip that `render` makes of the same arguments."""
+    view = View.of(scene, size, torch.device("cpu"))
+    times = [frame / frame_rate for frame in range(size.frames)]
+    cameras = [camera_view(scene, time) for time in times]
+    poses = [[pose(actor, time) for time in times] for actor in scene.actors]
+    solids = [
+        draw_solid(scene, actor, view, track, cameras)
+        for actor, track in zip(scene.actors, poses, strict=True)
+    ]
+    masks = torch.zeros(len(poses), size.frames, size.height, size.width, dtype=torch.bool)
+    depth = torch.stack([_ground_depth(scene, view, camera) for camera in cameras])
+    for i in range(size.frames):
+        for k in sorted(range(len(poses)), key=lambda k: -poses[k][i].z):
+            window = solids[k].window(i, size.height, size.width)
+            near = solids[k].near_PHW
+            if window is None or near is None:
+                continue
+            rows, columns, *inside = window
+            picture = solids[k].index[i]
+            solid = solids[k].keep_PHW1[picture, ..., 0][tuple(inside)] < 0.5
+            now = poses[k][i]
+            centre = view.pixel(now.x, now.y, now.z, cameras[i])[2]
+            masks[:, i, rows, columns] &= ~solid
+            masks[k, i, rows, columns] |= solid
+            here = depth[i, rows, columns]
+            here[solid] = (-centre - near[picture][tuple(inside)])[solid]
+    whole = torch.tensor(
+        [[float(n) for n in (s.keep_PHW1[s.index] < 0.5).sum(dim=(1, 2, 3))] for s in solids]
+    )
+    return Truth(
+        attributes=attributes(scene),
+        tracks_AF2=torch.tensor(tracks(scene, size, frame_rate)),
+        sizes_AF=torch.tensor(
+            [
+                [2 * p.radius * c[1] * view.unit for p, c in zip(track, cameras, strict=True)]
+                for track in poses
+            ]
+        ),
+        masks_AFHW=masks,
+        visible_AF=masks.sum(dim=(2, 3)) / whole,
+        depth_FHW=depth,
+        contacts=tuple(tuple(contacts(actor, times[-1])) for actor in scene.actors),
+    )
+
+
+def _ground_depth(scene: Scene, view: View, camera: tuple[float, float]) -> Tensor:
+    """Depth of the empty world: (H, W)."""
+    v = view.heights(camera)
+    away = (v - view.foot) / math.tan(view.pitch)
+    if scene.camera != "above":
+        away = torch.where(v < HORIZON, away, math.inf)
+    return away[:, None].expand(view.size.height, view.size.width)
