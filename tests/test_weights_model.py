@@ -98,7 +98,7 @@ def test_a_transformer_that_was_trained_on_another_vae_is_refused(folder: Path) 
 
 def test_a_transformer_that_names_no_vae_is_refused(folder: Path) -> None:
     save_component(folder / "transformer.safetensors", "transformer", networks()[1])
-    with pytest.raises(ModelError, match="vae_hash none named"):
+    with pytest.raises(ModelError, match="latent_hash none named"):
         open_model(folder)
 
 

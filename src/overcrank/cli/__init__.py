@@ -17,6 +17,7 @@ from overcrank.errors import OvercrankError, RunError
 Arguments = ParamSpec("Arguments")
 
 COMMANDS = {
+    "eval": "Measure a model on the frozen benchmark.",
     "generate": "Make a clip from text.",
     "inspect": "Show what is in a model.",
     "train": "Train a model.",

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def psnr(video: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each sample; a scalar for one video.
+    """Peak signal-to-noise ratio in dB of each sample, (B,).
 
     Pixels in [-1, 1], any shape (B, ...) with B samples; values outside are clipped, as when a
     file is written. `mask` (bool, broadcast against the pixels) restricts it to some of them.

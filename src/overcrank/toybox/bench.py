@@ -113,7 +113,7 @@ def _readable(scene: Scene) -> bool:
     """Colours differ, and every actor is mostly in view for two seconds and for all five."""
     if len({actor.colour for actor in scene.actors}) < len(scene.actors):
         return False
-    seen = truth(scene, ClipSize(41, 96, 96), frame_rate=8.0).visible_AF
+    seen = truth(scene, ClipSize(41, 96, 96), frame_rate=8.0).visible
     early = seen[:, :17]
     return bool((early.mean(1) > 0.80).all() and (early > 0.3).all() and (seen.mean(1) > 0.7).all())
 

@@ -164,8 +164,8 @@ def draw_shadow(
     bound = SOLIDS[actor.shape].bound
     reach = max(p.radius * c[1] * bound for p, c in zip(poses, cameras, strict=True))
     softest = max(_softness(look) for look in looks)
-    wide = reach * (1 + 0.5 * abs(slope_x)) + softest
-    deep = (reach * (1 + 0.5 * abs(slope_z)) + softest) * math.sin(view.pitch)
+    wide = reach * (1.15 + 0.75 * abs(slope_x)) + softest
+    deep = (reach * (1.15 + 0.75 * abs(slope_z)) + softest) * math.sin(view.pitch)
     # Even, so that the half-size grid lies the same in pictures of any size.
     half = (2 * math.ceil(deep * view.unit / 2) + 2, 2 * math.ceil(wide * view.unit / 2) + 2)
     parts = [

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from einops import rearrange
@@ -93,9 +93,17 @@ class RecogniserConfig:
     dilations: tuple[int, ...] = (1, 2, 4)
     layers: int = 2
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `asdict`, also after JSON has made lists of tuples."""
+        lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+        return cls(**{**data, **lists})
+
 
 class Recogniser(nn.Module):
     """`read` takes frames as they are; `forward` takes what `prepare` makes of them."""
+
+    temperature: Tensor
 
     def __init__(self, config: RecogniserConfig) -> None:
         super().__init__()
@@ -133,10 +141,7 @@ class Recogniser(nn.Module):
                 f"{source} has a format this version does not read: got format_version "
                 f"{metadata.get('format_version')}, right is {FORMAT_VERSION}"
             )
-        config = json.loads(metadata["config"])
-        network = cls(
-            RecogniserConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
-        )
+        network = cls(RecogniserConfig.from_dict(json.loads(metadata["config"])))
         try:
             network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except RuntimeError as error:
@@ -161,7 +166,8 @@ class Recogniser(nn.Module):
         world = {name: _answer(name, slots[name][0]) for name in OF_WORLD}
         count = int(slots["actors"][0].argmax()) + 1
         solids = tuple(
-            Solid(**{name: _answer(name, slots[name][i]) for name in OF_ACTOR}) for i in range(count)
+            Solid(**{name: _answer(name, slots[name][i]) for name in OF_ACTOR})
+            for i in range(count)
         )
         return Reading(solids, world["ground"], world["actors"])
 
@@ -221,7 +227,10 @@ def _with_hints(clip_BCFHW: Tensor) -> Tensor:
     before = torch.cat([clip_BCFHW[:, :, :1], clip_BCFHW[:, :, :-1]], dim=2)
     short = min(high, wide)
     when = torch.arange(frames, device=clip_BCFHW.device) / FRAMES
-    axes = [when, *((torch.arange(n, device=when.device) + 0.5 - n / 2) / short for n in (high, wide))]
+    axes = [
+        when,
+        *((torch.arange(n, device=when.device) + 0.5 - n / 2) / short for n in (high, wide)),
+    ]
     where = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     return torch.cat(
         [clip_BCFHW, 2 * (clip_BCFHW - before), where.expand(batch, -1, -1, -1, -1)], dim=1
@@ -252,7 +261,9 @@ class _TimeConv(nn.Module):
     def forward(self, x_BNFC: Tensor) -> Tensor:
         frames = x_BNFC.shape[2]
         y = F.pad(self.norm(x_BNFC), (0, 0, self.dilation, self.dilation))
-        parts = (y[:, :, i * self.dilation :][:, :, :frames] * tap for i, tap in enumerate(self.taps))
+        parts = (
+            y[:, :, i * self.dilation :][:, :, :frames] * tap for i, tap in enumerate(self.taps)
+        )
         return F.silu(self.mix(sum(parts, torch.zeros_like(x_BNFC))))
 
 

@@ -21,19 +21,20 @@ from overcrank.toybox.view import View
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """`tracks_AF2` are (column, row) of the centres and `sizes_AF` the diameters in pixels;
-    `masks_AFHW` (bool) where each actor is seen, `visible_AF` the seen part of its whole picture.
+    """`tracks` (A, F, 2) are (column, row) of the centres and `sizes` (A, F) the diameters in
+    pixels; `masks` (A, F, H, W; bool) where each actor is seen, `visible` (A, F) the seen part of
+    its whole picture, in [0, 1].
 
-    `depth_FHW` is the distance in units behind the world's origin along the view, infinite in
-    the sky; `contacts` the seconds at which each actor hits the ground.
+    `depth` (F, H, W) is the distance in units behind the world's origin along the view, infinite
+    in the sky; `contacts` the seconds at which each actor hits the ground.
     """
 
     attributes: dict[str, Any]
-    tracks_AF2: Tensor
-    sizes_AF: Tensor
-    masks_AFHW: Tensor
-    visible_AF: Tensor
-    depth_FHW: Tensor
+    tracks: Tensor
+    sizes: Tensor
+    masks: Tensor
+    visible: Tensor
+    depth: Tensor
     contacts: tuple[tuple[float, ...], ...]
 
 
@@ -97,16 +98,16 @@ def truth(scene: Scene, size: ClipSize, frame_rate: float = 24.0) -> Truth:
     )
     return Truth(
         attributes=attributes(scene),
-        tracks_AF2=torch.tensor(tracks(scene, size, frame_rate)),
-        sizes_AF=torch.tensor(
+        tracks=torch.tensor(tracks(scene, size, frame_rate)),
+        sizes=torch.tensor(
             [
                 [2 * p.radius * c[1] * view.unit for p, c in zip(track, cameras, strict=True)]
                 for track in poses
             ]
         ),
-        masks_AFHW=masks,
-        visible_AF=masks.sum(dim=(2, 3)) / whole,
-        depth_FHW=depth,
+        masks=masks,
+        visible=masks.sum(dim=(2, 3)) / whole,
+        depth=depth,
         contacts=tuple(tuple(contacts(actor, times[-1])) for actor in scene.actors),
     )
 

@@ -60,7 +60,8 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.ops: Ops = PLAIN
-        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.scale_shift_table = nn.Parameter(torch.empty(6, width))
+        nn.init.kaiming_uniform_(self.scale_shift_table, nonlinearity="linear")
         self.attn1 = Attention(width, config.heads)
         self.attn2 = Attention(width, config.heads)
         self.ff = FeedForward(width, config.ff_multiple * width, config.activation)

@@ -61,7 +61,8 @@ class Transformer(nn.Module):
         self.adaln_single = NoiseLevel(width)
         self.caption_projection = TwoLayers(config.text_width, width, config.activation)
         self.transformer_blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
+        self.scale_shift_table = nn.Parameter(torch.empty(2, width))
+        nn.init.kaiming_uniform_(self.scale_shift_table, nonlinearity="linear")
         self.proj_out = nn.Linear(width, config.latent_channels)
 
     def forward(

@@ -137,8 +137,12 @@ def _start_linear(vae: VAE) -> None:
     """Residual branches start at zero and the ends orthogonal: training begins as linear coding."""
     if next(vae.parameters()).is_meta:
         return
+    branch_ends = (
+        *("conv2.conv.weight", "conv2.conv.bias"),
+        *("scale_shift_table", "embedder.linear_2.weight"),
+    )
     for name, parameter in vae.named_parameters():
-        if name.endswith("conv2.conv.weight") or name.endswith("conv2.conv.bias") or name.endswith("scale_shift_table") or name.endswith("embedder.linear_2.weight"):
+        if name.endswith(branch_ends):
             parameter.zero_()
     for side in (vae.encoder, vae.decoder):
         for conv in (side.conv_in.conv, side.conv_out.conv):
@@ -147,5 +151,8 @@ def _start_linear(vae: VAE) -> None:
             conv.weight.zero_()
             time, height, width = (size // 2 for size in conv.kernel_size)
             conv.weight[:, :, time, height, width] = centre
-            nn.init.zeros_(conv.bias)
-    vae.encoder.conv_out.conv.bias[-1] = -6.0
+            assert conv.bias is not None
+            conv.bias.zero_()
+    log_var = vae.encoder.conv_out.conv.bias
+    assert log_var is not None
+    log_var[-1] = -6.0

@@ -38,7 +38,7 @@ class SigmaEmbedder(nn.Module):
         angle = scaled_B[:, None].float() * frequency
         wave = torch.cat([angle.cos(), angle.sin()], dim=1)
         first, second = self.timestep_embedder["linear_1"], self.timestep_embedder["linear_2"]
-        return second(F.silu(first(wave.to(first.weight.dtype))))
+        return second(F.silu(first(wave.to(next(self.parameters()).dtype))))
 
 
 class ChannelLayerNorm(nn.Module):
@@ -66,7 +66,8 @@ class ResnetBlock(nn.Module):
             self.norm3 = ChannelLayerNorm(inputs)
             self.conv_shortcut = nn.Conv3d(inputs, outputs, 1)
         if ada:
-            self.scale_shift_table = nn.Parameter(torch.randn(4, inputs) / inputs**0.5)
+            self.scale_shift_table = nn.Parameter(torch.empty(4, inputs))
+            nn.init.kaiming_uniform_(self.scale_shift_table, nonlinearity="linear")
         if noise:
             self.per_channel_scale1 = nn.Parameter(torch.zeros(outputs, 1, 1))
             self.per_channel_scale2 = nn.Parameter(torch.zeros(outputs, 1, 1))
@@ -122,13 +123,14 @@ class FactorisedBlock(nn.Module):
         causal: bool,
         embedding_BC: Tensor | None = None,
         memory: Memory | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | None = None,  # noqa: ARG002  blocks are called alike
     ) -> Tensor:
         """`embedding_BC` holds a shift and a scale; `generator` is not used."""
         h_BCTHW = pixel_norm(x_BCTHW)
         if embedding_BC is not None:
             table = self.scale_shift_table[..., None, None, None]
-            shift, scale = (table + embedding_BC.unflatten(1, (2, -1))[..., None, None, None]).unbind(1)
+            embedding = embedding_BC.unflatten(1, (2, -1))[..., None, None, None]
+            shift, scale = (table + embedding).unbind(1)
             h_BCTHW = h_BCTHW * (1 + scale).to(h_BCTHW.dtype) + shift.to(h_BCTHW.dtype)
         h_BCTHW = F.silu(self.conv1(h_BCTHW, causal=causal, memory=memory))
         return x_BCTHW + self.conv2(h_BCTHW, causal=causal, memory=memory)

@@ -5,7 +5,7 @@ decoder alike (the decoder is built in reverse), as in the published checkpoints
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 from overcrank.errors import ModelError
@@ -75,7 +75,7 @@ class VAEConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`; a key that is not known is refused by name."""
+        """Inverse of `to_dict`; an unknown or missing key is refused by name."""
         values = dict(_known(cls, values))
         for side in ("encoder_blocks", "decoder_blocks"):
             values[side] = tuple(
@@ -86,10 +86,14 @@ class VAEConfig:
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = {field.name for field in fields(cls)}
-    surplus = sorted(set(values) - names)
-    if surplus:
-        raise ModelError(
-            f"{cls.__name__} has no field {', '.join(surplus)}: known are {', '.join(sorted(names))}"
-        )
+    known = {field.name for field in fields(cls)}
+    required = {field.name for field in fields(cls) if field.default is MISSING}
+    for problem, names in (
+        ("has no field", sorted(set(values) - known)),
+        ("needs the field", sorted(required - set(values))),
+    ):
+        if names:
+            raise ModelError(
+                f"{cls.__name__} {problem} {', '.join(names)}: known are {', '.join(sorted(known))}"
+            )
     return values

@@ -33,12 +33,11 @@ class Decoder(nn.Module):
             config.base_width, 3 * config.patch_size**2, config.pixel_kernel
         )
         if config.denoises:
-            self.timestep_scale_multiplier = nn.Parameter(torch.tensor(1000.0))
+            self.timestep_scale_multiplier = nn.Parameter(torch.tensor(1000.0), requires_grad=False)
         if config.denoises and not config.linear_trunk:
             self.last_time_embedder = SigmaEmbedder(2 * config.base_width, None)
-            self.last_scale_shift_table = nn.Parameter(
-                torch.randn(2, config.base_width) / config.base_width**0.5
-            )
+            self.last_scale_shift_table = nn.Parameter(torch.empty(2, config.base_width))
+            nn.init.kaiming_uniform_(self.last_scale_shift_table, nonlinearity="linear")
 
     def forward(
         self,

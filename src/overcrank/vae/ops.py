@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def pixel_norm(x_BCTHW: Tensor) -> Tensor:
-    """Divide by the root mean square over channels. Source: Karras et al., arXiv:1710.10196, 4.2."""
+    """Divide by the root mean square over channels. Source: arXiv:1710.10196, section 4.2."""
     return x_BCTHW * torch.rsqrt(x_BCTHW.square().mean(1, keepdim=True) + 1e-8)
 
 
@@ -26,17 +26,13 @@ def unpatchify(x_BCTHW: Tensor, size: int) -> Tensor:
 def space_to_depth(x_BCTHW: Tensor, stride: tuple[int, int, int]) -> Tensor:
     """Each stride-sized box becomes channels, ordered (channel, time, row, column)."""
     t, h, w = stride
-    return rearrange(
-        x_BCTHW, "b c (t p) (h q) (w r) -> b (c p q r) t h w", p=t, q=h, r=w
-    )
+    return rearrange(x_BCTHW, "b c (t p) (h q) (w r) -> b (c p q r) t h w", p=t, q=h, r=w)
 
 
 def depth_to_space(x_BCTHW: Tensor, stride: tuple[int, int, int]) -> Tensor:
     """Inverse of `space_to_depth`."""
     t, h, w = stride
-    return rearrange(
-        x_BCTHW, "b (c p q r) t h w -> b c (t p) (h q) (w r)", p=t, q=h, r=w
-    )
+    return rearrange(x_BCTHW, "b (c p q r) t h w -> b c (t p) (h q) (w r)", p=t, q=h, r=w)
 
 
 def boxes_to_channels(x_BCTHW: Tensor, stride: tuple[int, int, int]) -> Tensor:

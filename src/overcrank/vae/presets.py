@@ -40,8 +40,11 @@ _LTXV_095_DECODER = (_res(5), _UP, _res(5), _UP, _res(5), _UP, _res(5))
 def _small(base: int, widths: tuple[int, int, int], depths: tuple[str, str]) -> VAEConfig:
     """Our causal family: orthogonal projections, factorised blocks, most of them at low size."""
     encoder, decoder = (
-        [block for n, width in zip(depth, (*widths, 0), strict=True) for block in
-         (_res(int(n)), *([_project(width)] if width else []))]
+        [
+            block
+            for n, width in zip(depth, (*widths, 0), strict=True)
+            for block in (_res(int(n)), *([_project(width)] if width else []))
+        ]
         for depth in depths
     )
     return VAEConfig(
@@ -60,15 +63,24 @@ PRESETS: dict[str, VAEConfig] = {
     "nano": _small(8, (8, 8, 16), ("1111", "1111")),
     "pocket": _small(48, (128, 192, 256), ("0221", "1332")),
     "ltxv-0.9.0": VAEConfig(
-        encoder_blocks=_LTXV_090, decoder_blocks=_LTXV_090,
-        base_width=128, causal_decoder=False, denoises=False,
+        encoder_blocks=_LTXV_090,
+        decoder_blocks=_LTXV_090,
+        base_width=128,
+        causal_decoder=False,
+        denoises=False,
     ),
     "ltxv-0.9.1": VAEConfig(
-        encoder_blocks=_LTXV_090, decoder_blocks=_LTXV_091_DECODER,
-        base_width=128, causal_decoder=False, denoises=True,
+        encoder_blocks=_LTXV_090,
+        decoder_blocks=_LTXV_091_DECODER,
+        base_width=128,
+        causal_decoder=False,
+        denoises=True,
     ),
     "ltxv-0.9.5": VAEConfig(
-        encoder_blocks=_LTXV_095_ENCODER, decoder_blocks=_LTXV_095_DECODER,
-        base_width=128, causal_decoder=False, denoises=True,
+        encoder_blocks=_LTXV_095_ENCODER,
+        decoder_blocks=_LTXV_095_DECODER,
+        base_width=128,
+        causal_decoder=False,
+        denoises=True,
     ),
 }

@@ -62,7 +62,8 @@ class ProjectDown(nn.Module):
         _orthogonal(self.conv)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        return self.conv(boxes_to_channels(repeat_first_frame(x_BCTHW, self.stride[0] - 1), self.stride))
+        x_BCTHW = repeat_first_frame(x_BCTHW, self.stride[0] - 1)
+        return self.conv(boxes_to_channels(x_BCTHW, self.stride))
 
 
 class ProjectUp(nn.Module):
@@ -74,7 +75,13 @@ class ProjectUp(nn.Module):
         self.conv = nn.Conv3d(inputs, outputs * stride[0] * stride[1] * stride[2], 1)
         _orthogonal(self.conv)
 
-    def forward(self, x_BCTHW: Tensor, *, causal: bool, memory: Memory | None = None) -> Tensor:
+    def forward(
+        self,
+        x_BCTHW: Tensor,
+        *,
+        causal: bool,  # noqa: ARG002  the decoder calls both kinds alike
+        memory: Memory | None = None,
+    ) -> Tensor:
         first = _is_first_chunk(self, memory)
         y_BCTHW = channels_to_boxes(self.conv(x_BCTHW), self.stride)
         return y_BCTHW[:, :, self.stride[0] - 1 :] if first else y_BCTHW

@@ -3,7 +3,7 @@
 from overcrank.weights.card import Card, Defaults
 from overcrank.weights.inspect import describe
 from overcrank.weights.model import Model, open_model, preset_names, save_model
-from overcrank.weights.store import content_hash, load_component, save_component
+from overcrank.weights.store import content_hash, latent_hash, load_component, save_component
 
 __all__ = [
     "Card",
@@ -11,6 +11,7 @@ __all__ = [
     "Model",
     "content_hash",
     "describe",
+    "latent_hash",
     "load_component",
     "open_model",
     "preset_names",

@@ -62,7 +62,7 @@ def _describe_component(path: Path) -> dict[str, Any]:
         dtype = str(tensor.dtype).removeprefix("torch.")
         dtypes[dtype] = dtypes.get(dtype, 0) + tensor.numel()
     return {
-        **{key: metadata[key] for key in ("content_hash", "vae_hash") if key in metadata},
+        **{key: metadata[key] for key in ("content_hash", "latent_hash") if key in metadata},
         "config": json.loads(metadata["config"]),
         "parameters": sum(dtypes.values()),
         "bytes": path.stat().st_size,

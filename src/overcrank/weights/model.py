@@ -15,7 +15,7 @@ from overcrank.text.t5 import OFFICIAL
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
 from overcrank.weights.card import CARD_FILE, Card, Defaults
-from overcrank.weights.store import content_hash, load_component, read_metadata, save_component
+from overcrank.weights.store import latent_hash, load_component, read_metadata, save_component
 
 VAE_FILE = "vae.safetensors"
 TRANSFORMER_FILE = "transformer.safetensors"
@@ -54,16 +54,17 @@ def open_model(source: str | Path) -> Model:
     card = Card.read(folder)
     vae_hash = read_metadata(folder / VAE_FILE, "vae")["content_hash"]
     stored = read_metadata(folder / TRANSFORMER_FILE, "transformer")
-    trained_on = stored.get("vae_hash", "none named")
-    if trained_on != vae_hash:
+    vae = load_component(folder / VAE_FILE, "vae")
+    latents, trained_on = latent_hash(vae), stored.get("latent_hash", "none named")
+    if trained_on != latents:
         raise ModelError(
-            f"the networks in {folder} do not belong together: got a VAE with content hash "
-            f"{vae_hash[:16]}..., right is the one the transformer was trained on, "
-            f"vae_hash {trained_on[:16]}..."
+            f"the networks in {folder} do not belong together: got a VAE with latent hash "
+            f"{latents[:16]}..., right is the one the transformer was trained on, "
+            f"latent_hash {trained_on[:16]}..."
         )
     return Model(
         card.name,
-        load_component(folder / VAE_FILE, "vae"),
+        vae,
         load_component(folder / TRANSFORMER_FILE, "transformer"),
         card.defaults,
         _encoder_opener(card, folder),
@@ -79,13 +80,13 @@ def save_model(
     *,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a model folder; the transformer is tied to the VAE by its content hash."""
+    """Write a model folder; the transformer is tied to the VAE by the hash of its latents."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    vae_hash = {"vae_hash": content_hash(vae)}
+    trained_on = {"latent_hash": latent_hash(vae)}
     save_component(folder / VAE_FILE, "vae", vae, dtype=dtype)
     save_component(
-        folder / TRANSFORMER_FILE, "transformer", transformer, dtype=dtype, extra=vae_hash
+        folder / TRANSFORMER_FILE, "transformer", transformer, dtype=dtype, extra=trained_on
     )
     card.write(folder)
 

@@ -1,7 +1,7 @@
 """One network, one file: safetensors with the architecture in its metadata.
 
 Metadata: format_version, component ("vae" or "transformer"), config (JSON of the config
-dataclass), dtype_note, content_hash; for the transformer vae_hash, the content hash of the VAE
+dataclass), dtype_note, content_hash; for the transformer latent_hash, the hash of the encoder
 whose latents it was trained on. Weights are stored in float16 or float32 and always loaded as
 float32; loads are strict, and nothing is ever unpickled.
 """
@@ -64,8 +64,21 @@ def save_component(
 
 def content_hash(module: torch.nn.Module) -> str:
     """sha256 of names, shapes and float16-rounded numbers, so that storing does not change it."""
+    return _hash(module.state_dict())
+
+
+def latent_hash(vae: VAE) -> str:
+    """As `content_hash`, of what decides the latents: encoder and statistics, not the decoder.
+
+    A decoder may be trained further without making the transformer's latents stale.
+    """
+    state = vae.state_dict()
+    return _hash({name: state[name] for name in state if not name.startswith("decoder.")})
+
+
+def _hash(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         numbers = tensor.detach().to("cpu", torch.float16).contiguous()
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         digest.update(numbers.numpy().astype("<f2", copy=False).tobytes())

@@ -1,0 +1,1 @@
+"""Training data: what a batch is made of."""

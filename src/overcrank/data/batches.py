@@ -1,0 +1,79 @@
+"""Batches for the transformer, from cached clips.
+
+Axes: B batch, C channels, T H W latent frames, height, width, L text tokens, D text width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from overcrank.data.latents import LatentCache
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step of transformer training sees."""
+
+    latent_BCTHW: Tensor
+    frame_rate_B: Tensor
+    text_BLD: Tensor
+    keep_BL: Tensor
+
+
+class LatentBatches(Dataset[Batch]):
+    """`self[step]` is a function of the seed, the step and the cache.
+
+    shape_of(step) gives (batch, latent frames): clips are cut to their beginning, which a causal
+    encoder makes exact. With probability `drop_text` a sample gets the empty prompt. The first
+    `held_out` clips of the cache are never drawn.
+    """
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        shape_of: Callable[[int], tuple[int, int]],
+        *,
+        steps: int,
+        seed: int,
+        drop_text: float,
+        held_out: int,
+    ) -> None:
+        self.cache, self.shape_of, self.steps, self.seed = cache, shape_of, steps, seed
+        self.drop_text, self.held_out = drop_text, held_out
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        batch, frames = self.shape_of(step)
+        dice = torch.Generator().manual_seed(self.seed * 2**32 + step)
+        picks = torch.randint(self.held_out, len(self.cache), (batch,), generator=dice).tolist()
+        dropped = (torch.rand(batch, generator=dice) < self.drop_text).tolist()
+        voices = torch.randint(2**31, (batch,), generator=dice).tolist()
+        return collate(self.cache, picks, frames, voices, dropped)
+
+
+def collate(
+    cache: LatentCache,
+    picks: Sequence[int],
+    frames: int,
+    voices: Sequence[int],
+    dropped: Sequence[bool],
+) -> Batch:
+    """Clips `picks`, each with caption number `voice` (modulo), padded to the longest text."""
+    clips = [cache[pick] for pick in picks]
+    texts = [
+        cache.empty_LD if drop else clip.texts[voice % len(clip.texts)]
+        for clip, voice, drop in zip(clips, voices, dropped, strict=True)
+    ]
+    lengths = torch.tensor([len(text) for text in texts])
+    return Batch(
+        torch.stack([clip.latent_CTHW[:, :frames] for clip in clips]),
+        torch.tensor([clip.frame_rate for clip in clips]),
+        pad_sequence(texts, batch_first=True),
+        torch.arange(int(lengths.max())) < lengths[:, None],
+    )

@@ -1,0 +1,128 @@
+"""Toybox clips rendered, encoded and captioned once, then seen many times.
+
+A cache is a folder of safetensors shards. Every shard names the content hash of the VAE and the
+text encoder that made it; shards of another VAE are refused. Making a cache goes on where it
+stopped: a shard is a function of its number.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from overcrank.errors import ModelError
+from overcrank.shapes import ClipSize
+from overcrank.text import TextEncoder
+from overcrank.toybox import caption, render, sample_scene
+from overcrank.vae import VAE
+
+PER_SHARD = 128
+FRAME_RATES = (24.0, 24.0, 24.0, 16.0, 30.0)
+"""Clips are made at these rates in turn, so that the network learns what a rate is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatentClip:
+    """One clip as the transformer's training sees it."""
+
+    latent_CTHW: Tensor
+    frame_rate: float
+    texts: tuple[Tensor, ...]
+    """Embeddings (L, E) of its captions."""
+
+
+class LatentCache:
+    """The shards of a folder, in memory as float16."""
+
+    def __init__(self, folder: Path, latent_hash: str) -> None:
+        paths = sorted(folder.glob("*.safetensors"))
+        if not paths:
+            raise ModelError(f"no cached latents in {folder}: make them first")
+        self._shards = []
+        for path in paths:
+            with safe_open(path, "pt") as file:
+                made_by = file.metadata()["latent_hash"]
+            if made_by != latent_hash:
+                raise ModelError(
+                    f"{path} was encoded by another VAE ({made_by[:12]}, not {latent_hash[:12]}): "
+                    "delete the folder and let the run make it again"
+                )
+            self._shards.append(load_file(path))
+
+        self.empty_LD = self._shards[0]["empty"].float()
+        """Embedding of the empty prompt."""
+
+    def __len__(self) -> int:
+        return len(self._shards) * PER_SHARD
+
+    def __getitem__(self, index: int) -> LatentClip:
+        shard, place = self._shards[index // PER_SHARD], index % PER_SHARD
+        lengths = shard["lengths"][place].tolist()
+        texts = tuple(
+            text[:length].float()
+            for text, length in zip(shard["texts"][place], lengths, strict=True)
+        )
+        return LatentClip(
+            shard["latents"][place].float(), shard["frame_rates"][place].item(), texts
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSpec:
+    """What a cache holds."""
+
+    size: ClipSize
+    clips: int
+    captions: int
+    seed: int
+
+
+@torch.no_grad()
+def make_cache(
+    folder: Path,
+    spec: CacheSpec,
+    vae: VAE,
+    latent_hash: str,
+    text: TextEncoder,
+    on_shard: Callable[[int, int], None],
+) -> None:
+    """Make the shards that are missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    total = -(-spec.clips // PER_SHARD)
+    for number in range(total):
+        path = folder / f"{number:05d}.safetensors"
+        if not path.exists():
+            tensors = _make_shard(number, spec, vae, text)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            save_file(tensors, temporary, {"latent_hash": latent_hash, "text": text.name})
+            temporary.replace(path)
+        on_shard(number + 1, total)
+
+
+def _make_shard(number: int, spec: CacheSpec, vae: VAE, text: TextEncoder) -> dict[str, Tensor]:
+    latents, rates, embeds, lengths = [], [], [], []
+    for index in range(number * PER_SHARD, (number + 1) * PER_SHARD):
+        scene = sample_scene(spec.seed * 2**32 + index, split="train")
+        rate = FRAME_RATES[index % len(FRAME_RATES)]
+        frames = render(scene, spec.size, rate)
+        video_BCFHW = frames[None].movedim(-1, 1).float().div(127.5).sub(1)
+        latents.append(vae.encode(video_BCFHW)[0].half())
+        rates.append(rate)
+        lines = [caption(scene, index * spec.captions + n) for n in range(spec.captions)]
+        embedding = text.encode(lines)
+        embeds.append(embedding.embeds_BLD.half())
+        lengths.append(embedding.keep_BL.sum(1))
+    longest = max(e.shape[1] for e in embeds)
+    padded = [torch.nn.functional.pad(e, (0, 0, 0, longest - e.shape[1])) for e in embeds]
+    return {
+        "latents": torch.stack(latents),
+        "frame_rates": torch.tensor(rates),
+        "texts": torch.stack(padded),
+        "lengths": torch.stack(lengths),
+        "empty": text.encode([""]).embeds_BLD[0].half(),
+    }

@@ -1,0 +1,5 @@
+"""How good a model is: does it obey text, does it keep a picture, what does its VAE lose."""
+
+from overcrank.evaluate.report import PARTS, evaluate
+
+__all__ = ["PARTS", "evaluate"]

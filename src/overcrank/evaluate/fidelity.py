@@ -1,0 +1,103 @@
+"""What the autoencoder keeps of a clip, and what the model keeps of a picture."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overcrank.evaluate.adherence import OnClip, Tally, clip_size, true_frames
+from overcrank.metrics import psnr
+from overcrank.pipeline import Pipeline
+from overcrank.request import Request
+from overcrank.runtime import precision
+from overcrank.toybox.bench import BenchItem
+from overcrank.toybox.recogniser import Recogniser
+from overcrank.toybox.truth import truth
+
+
+def vae_keeps(
+    pipe: Pipeline,
+    recogniser: Recogniser,
+    items: Sequence[BenchItem],
+    on_clip: OnClip,
+    sheet: list[Tensor],
+    rows: int,
+) -> dict[str, Any]:
+    """Round trips: mean dB over the frame and on the actors; rates where there is one actor."""
+    whole, inside, found = [], [], Tally()
+    rate = pipe.model.defaults.frame_rate
+    for i, item in enumerate(items):
+        frames = true_frames(pipe, item.scene)
+        output = round_trip(pipe, frames)
+        whole.append(decibels(output, frames))
+        mask = truth(item.scene, clip_size(pipe), rate).masks.any(0)
+        if mask.any():
+            inside.append(decibels(output, frames, mask))
+        if len(item.scene.actors) == 1:
+            found.add(item.scene, recogniser.read(output, rate))
+        if i < rows:
+            sheet += [frames, output]
+        on_clip(i + 1, len(items))
+    return {
+        "items": len(whole),
+        "psnr": fmean(whole),
+        "psnr_actors": fmean(inside),
+        "round_trips": found.rates(),
+    }
+
+
+def picture_kept(
+    pipe: Pipeline, items: Sequence[BenchItem], on_clip: OnClip, sheet: list[Tensor], rows: int
+) -> dict[str, Any]:
+    """Clips from a first frame and a caption: is the picture their first frame, do they move?
+
+    `psnr` compares the clip's first frame with the picture, `psnr_round_trip` the picture with
+    itself after the VAE alone; `change` is the mean difference of neighbouring frames in [0, 1].
+    """
+    first, limit, change, true_change = [], [], [], []
+    for i, item in enumerate(items):
+        frames = true_frames(pipe, item.scene)
+        video = pipe.generate(Request(prompt=item.caption, seed=item.seed, image=frames[0]))
+        first.append(decibels(video.frames[:1], frames[:1]))
+        limit.append(decibels(round_trip(pipe, frames[:1]), frames[:1]))
+        change.append(frame_change(video.frames))
+        true_change.append(frame_change(frames))
+        if i < rows:
+            sheet += [frames, video.frames]
+        on_clip(i + 1, len(items))
+    return {
+        "items": len(first),
+        "psnr": fmean(first),
+        "psnr_round_trip": fmean(limit),
+        "below_round_trip": fmean(limit) - fmean(first),
+        "change": fmean(change),
+        "true_change": fmean(true_change),
+        "change_ratio": fmean(change) / fmean(true_change),
+    }
+
+
+def round_trip(pipe: Pipeline, frames: Tensor) -> Tensor:
+    """Frames through the model's VAE: uint8 (F, H, W, 3) in and out."""
+    video_BCFHW = _video(frames).movedim(-1, 0)[None].to(pipe.hardware.device)
+    with precision(pipe.hardware):
+        output_BCFHW = pipe.vae.decode(pipe.vae.encode(video_BCFHW))
+    pixels = (output_BCFHW[0].float().movedim(0, -1) + 1) * 127.5
+    return pixels.round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def decibels(frames: Tensor, reference: Tensor, mask_FHW: Tensor | None = None) -> float:
+    """PSNR in dB of uint8 frames (F, H, W, 3), over all pixels or those of a mask."""
+    mask = None if mask_FHW is None else mask_FHW[None, ..., None]
+    return float(psnr(_video(frames)[None], _video(reference)[None], mask))
+
+
+def frame_change(frames: Tensor) -> float:
+    """Mean absolute difference of neighbouring frames, in [0, 1]."""
+    pixels = frames.float() / 255
+    return float((pixels[1:] - pixels[:-1]).abs().mean())
+
+
+def _video(frames: Tensor) -> Tensor:
+    return frames.float() / 127.5 - 1

@@ -1,0 +1,183 @@
+"""The training loop: one flat function, for every objective.
+
+A run lives in one folder: config.yaml, metrics.jsonl, state.pt (weights, moving average,
+optimiser) and the exported weights. To resume, run the same command again. Batch and noise of a
+step depend on the seed and the step only, so a resumed run goes on as if it had not stopped.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from overcrank.errors import ModelError, RunError
+from overcrank.runtime import choose
+from overcrank.train.config import Optim, RunConfig
+
+Event = dict[str, Any]
+
+
+class Objective(Protocol):
+    """What a run optimises."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network that is trained."""
+        ...
+
+    def data(self) -> Dataset[Any]:
+        """`data()[step]` is the batch of that step."""
+        ...
+
+    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch and numbers to log."""
+        ...
+
+    def evaluate(self, module: nn.Module, folder: Path, step: int, /) -> dict[str, float]:
+        """Numbers on held-out data, for the moving average of the weights."""
+        ...
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """Write the weights that others use."""
+        ...
+
+
+def train(
+    config: RunConfig,
+    objective: Objective,
+    folder: Path,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Run until `config.steps`, resuming from `folder` if it holds a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+    module, average = objective.module, copy.deepcopy(objective.module).eval()
+    optimiser = torch.optim.AdamW(
+        parameter_groups(module, config.optim.fan_in),
+        betas=config.optim.betas,
+        weight_decay=config.optim.weight_decay,
+        fused=True,
+    )
+    begin = _resume(folder, module, average, optimiser)
+    hardware = choose("cpu", config.precision)
+    mixed = torch.autocast("cpu", hardware.dtype, enabled=hardware.dtype != torch.float32)
+    loader = DataLoader(
+        Subset(objective.data(), range(begin, config.steps)),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=4,
+    )
+    with (folder / "metrics.jsonl").open("a") as log:
+        since = time.perf_counter()
+        for step, batch in enumerate(loader, begin):
+            for group in optimiser.param_groups:
+                group["lr"] = group["scale"] * learning_rate(config.optim, step, config.steps)
+            generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
+            with mixed:
+                loss, numbers = objective.loss(batch, generator)
+            optimiser.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(module.parameters(), config.optim.clip)
+            if not bool(torch.isfinite(loss + norm)):
+                raise RunError(
+                    f"step {step}: the loss is {loss.item()} and the gradient's norm {norm.item()}:"
+                    " nothing was changed; try a lower optim.lr"
+                )
+            optimiser.step()
+            _follow(average, module, min(config.optim.ema, (1 + step) / (10 + step)))
+            done = step + 1
+            if done % config.log_every == 0 or done == config.steps:
+                now = time.perf_counter()
+                event = {
+                    "step": done,
+                    "loss": loss.item(),
+                    "norm": norm.item(),
+                    "seconds": round((now - since) / config.log_every, 4),
+                    **{name: round(value, 5) for name, value in numbers.items()},
+                }
+                since = now
+                _log(log, event, on_event)
+            if done % config.save_every == 0 or done == config.steps:
+                with mixed:
+                    _log(log, {"step": done, **objective.evaluate(average, folder, done)}, on_event)
+                _save(folder, done, module, average, optimiser)
+                objective.export(copy.deepcopy(average), folder)
+                since = time.perf_counter()
+
+
+def learning_rate(optim: Optim, step: int, steps: int) -> float:
+    """Linear warm-up, constant, linear fall over the last `optim.fall` steps."""
+    rise = min(1.0, (step + 1) / max(1, optim.warmup))
+    fall = min(1.0, (steps - step) / max(1, optim.fall))
+    return optim.lr * rise * fall
+
+
+def parameter_groups(module: nn.Module, fan_in: int | None) -> list[dict[str, Any]]:
+    """Parameters by the factor on their learning rate (see `Optim.fan_in`)."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        inputs = parameter[0].numel() if parameter.ndim > 1 else 1
+        scale = min(1.0, fan_in / inputs) if fan_in else 1.0
+        groups.setdefault(scale, []).append(parameter)
+    return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
+    targets, sources = list(average.state_dict().values()), list(module.state_dict().values())
+    torch._foreach_lerp_(targets, sources, 1 - decay)
+
+
+def _log(log: Any, event: Event, on_event: Callable[[Event], None]) -> None:
+    log.write(json.dumps(event) + "\n")
+    log.flush()
+    on_event(event)
+
+
+def _save(
+    folder: Path, step: int, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
+    state = {
+        "format_version": 1,
+        "step": step,
+        "module": module.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    temporary = folder / "state.pt.tmp"
+    torch.save(state, temporary)
+    temporary.replace(folder / "state.pt")
+
+
+def _resume(
+    folder: Path, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+) -> int:
+    path = folder / "state.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        module.load_state_dict(state["module"])
+        average.load_state_dict(state["average"])
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path} holds another network: {str(error).splitlines()[0]}; "
+            "give a new run folder, or the configuration that the run began with"
+        ) from None
+    optimiser.load_state_dict(state["optimiser"])
+    step: int = state["step"]
+    _forget_later(folder / "metrics.jsonl", step)
+    return step
+
+
+def _forget_later(path: Path, step: int) -> None:
+    """Drop log lines of steps that will be run again."""
+    lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+    path.write_text("".join(line + "\n" for line in lines))

@@ -1,0 +1,122 @@
+"""Spoiling the clips that the recogniser learns from, as autoencoders and poor models do.
+
+Axes: B batch, C channels, F frames, H W pixels, S slots.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+from overcrank.toybox.recogniser import NAMES, OF_ACTOR
+
+UNSURE = -1
+"""Label of what cannot be told."""
+_LEFT, _RIGHT = NAMES["motion"].index("left"), NAMES["motion"].index("right")
+
+Labels = dict[str, Tensor]
+
+
+def spoil(
+    frames_BFHWC: Tensor, labels: Labels, dice: torch.Generator, blank: float = 0.06
+) -> tuple[Tensor, Labels]:
+    """uint8 frames -> RGB about [-1, 1], (B, 3, F, H, W), with the labels that fit.
+
+    Clips are mirrored, moved, smeared, blurred, tinted and noisy; a part `blank` of them is
+    replaced by clips of nothing.
+    """
+    video_BCFHW = rearrange(frames_BFHWC, "b f h w c -> b c f h w").float() / 127.5 - 1
+    mirrored_B = _chance(len(video_BCFHW), 0.5, dice)
+    video_BCFHW = _moved(video_BCFHW, mirrored_B, dice)
+    labels = _mirrored(labels, mirrored_B)
+    video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), 0.3, dice))
+    for side in (40, 24, 16):
+        coarse_B = _chance(len(video_BCFHW), 0.15, dice)
+        video_BCFHW[coarse_B] = _coarse(video_BCFHW[coarse_B], side)
+    blocky_B = _chance(len(video_BCFHW), 0.25, dice)
+    video_BCFHW[blocky_B] = _blocky(video_BCFHW[blocky_B], float(_uniform((1,), 0.2, 0.8, dice)))
+    tint = (len(video_BCFHW), 3, 1, 1, 1)
+    video_BCFHW = video_BCFHW * _uniform(tint, 0.9, 1.1, dice) + _uniform(tint, -0.07, 0.07, dice)
+    strength = 0.15 * _uniform((len(video_BCFHW), 1, 1, 1, 1), 0, 1, dice).square()
+    video_BCFHW += strength * torch.randn(video_BCFHW.shape, generator=dice)
+    blank_B = _chance(len(video_BCFHW), blank, dice)
+    for i in blank_B.nonzero()[:, 0].tolist():
+        video_BCFHW[i] = _nothing(video_BCFHW[i].shape, dice)
+    return video_BCFHW, {name: _unsure(label, blank_B) for name, label in labels.items()}
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, dice: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=dice)
+
+
+def _chance(count: int, part: float, dice: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=dice) < part
+
+
+def _mirrored(labels: Labels, mirrored_B: Tensor) -> Labels:
+    """Left becomes right, and the actors, who come first in their slots, change order."""
+    count_B = (labels["shape"] >= 0).sum(1)
+    slots_S = torch.arange(labels["shape"].shape[1])
+    reverse_BS = count_B[:, None] - 1 - slots_S
+    swap_BS = mirrored_B[:, None] & (reverse_BS >= 0)
+    order_BS = torch.where(swap_BS, reverse_BS, slots_S)
+    changed = {name: labels[name].gather(1, order_BS) for name in OF_ACTOR}
+    motion_BS = changed["motion"]
+    other_BS = torch.where(
+        motion_BS == _LEFT, _RIGHT, torch.where(motion_BS == _RIGHT, _LEFT, motion_BS)
+    )
+    changed["motion"] = torch.where(mirrored_B[:, None], other_BS, motion_BS)
+    return {**labels, **changed}
+
+
+def _moved(video_BCFHW: Tensor, mirrored_B: Tensor, dice: torch.Generator) -> Tensor:
+    """The same shift of up to 4 % and zoom of up to 8 % in all frames of a clip."""
+    batch, _, frames = video_BCFHW.shape[:3]
+    zoom_B = _uniform((batch,), 0.92, 1.08, dice)
+    shift_B2 = _uniform((batch, 2), -0.08, 0.08, dice)
+    theta = torch.zeros(batch, 2, 3)
+    theta[:, 0, 0] = zoom_B * torch.where(mirrored_B, -1.0, 1.0)
+    theta[:, 1, 1] = zoom_B
+    theta[:, :, 2] = shift_B2
+    flat = rearrange(video_BCFHW, "b c f h w -> b (c f) h w")
+    grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
+    moved = F.grid_sample(flat, grid, padding_mode="reflection", align_corners=False)
+    return rearrange(moved, "b (c f) h w -> b c f h w", f=frames)
+
+
+def _smeared(video_BCFHW: Tensor, chosen_B: Tensor) -> Tensor:
+    """Chosen clips get half of the frame before and after mixed in."""
+    ends = torch.cat([video_BCFHW[:, :, :1], video_BCFHW, video_BCFHW[:, :, -1:]], dim=2)
+    mixed = video_BCFHW / 2 + (ends[:, :, :-2] + ends[:, :, 2:]) / 4
+    return torch.where(chosen_B[:, None, None, None, None], mixed, video_BCFHW)
+
+
+def _coarse(video_BCFHW: Tensor, side: int) -> Tensor:
+    """As sharp as a picture of `side` pixels."""
+    flat = rearrange(video_BCFHW, "b c f h w -> b (c f) h w")
+    small = F.interpolate(flat, (side, side), mode="bilinear", antialias=True)
+    large = F.interpolate(small, flat.shape[2:], mode="bilinear")
+    return large.unflatten(1, (3, -1))
+
+
+def _blocky(video_BCFHW: Tensor, strength: float) -> Tensor:
+    """Details within blocks of 4 x 4 pixels are weakened."""
+    flat = rearrange(video_BCFHW, "b c f h w -> b (c f) h w")
+    blocks = F.interpolate(F.avg_pool2d(flat, 4), scale_factor=4.0)
+    return torch.lerp(flat, blocks, strength).unflatten(1, (3, -1))
+
+
+def _nothing(shape: torch.Size, dice: torch.Generator) -> Tensor:
+    """Noise, coarse or fine, still or moving, on some colour: (C, F, H, W)."""
+    channels, frames, height, width = shape
+    coarse, moments = (int(torch.randint(1, n, (1,), generator=dice)) for n in (33, 9))
+    seeds = torch.randn(
+        (1, channels, moments, max(2, height // coarse), max(2, width // coarse)), generator=dice
+    )
+    field = F.interpolate(seeds, (frames, height, width), mode="trilinear")[0]
+    strength, ground = _uniform((1,), 0.02, 0.8, dice), _uniform((3, 1, 1, 1), -0.8, 0.8, dice)
+    return (ground + strength * field).clamp(-1.1, 1.1)
+
+
+def _unsure(label: Tensor, blank_B: Tensor) -> Tensor:
+    return torch.where(blank_B.reshape(-1, *[1] * (label.ndim - 1)), UNSURE, label)

@@ -1,0 +1,141 @@
+"""What trains the autoencoder: reconstruction from noised latents.
+
+    loss = l1 |y - x| + mse (y - x)^2 + wavelet |W(y) - W(x)| + kl KL(q(z|x) || N(0, 1))
+
+where y decodes (1 - s) z + s noise with s told to the decoder (its denoising step), z is a draw
+from the posterior in normalised units, and W is the space-time Haar transform.
+Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from overcrank.data.crops import ToyCrops
+from overcrank.flow import mix
+from overcrank.metrics import haar3d, psnr
+from overcrank.runtime import choose
+from overcrank.shapes import ClipSize
+from overcrank.toybox import render, sample_scene, truth
+from overcrank.train.config import RunConfig
+from overcrank.train.pictures import contact_sheet
+from overcrank.vae import PRESETS, VAE
+from overcrank.vae.ops import repeat_first_frame
+from overcrank.weights.store import load_component, save_component
+
+HELD_OUT = ClipSize(49, 128, 128)
+STATISTICS_MOMENTUM = 0.02
+
+
+class VAEObjective:
+    """Trains a `VAE` on toybox crops."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        if config.start_from is None:
+            vae = VAE(PRESETS[config.preset])
+        else:
+            vae = load_component(config.start_from, "vae")
+        choose("cpu", config.precision).place(vae)
+        self.module = vae.train()
+
+    def data(self) -> Dataset[Tensor]:
+        """Batch number `step` of uint8 (B, F, H, W, 3)."""
+        return ToyCrops(self.config.seed, self.config.steps, self._shape)
+
+    def _shape(self, step: int) -> tuple[int, int, int]:
+        stage = self.config.stage(step)
+        return stage.batch, stage.frames, stage.size
+
+    def loss(
+        self, frames_BFHWC: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss and what is worth logging."""
+        weights, vae = self.config.loss, self.module
+        video_BCFHW = to_video(frames_BFHWC)
+        posterior = vae.posterior(video_BCFHW)
+        self._follow_statistics(posterior.mean_BCTHW)
+        raw = posterior.sample(generator).float()
+        levels = torch.rand(2, len(raw), generator=generator)
+        sigma_B = levels[0] * weights.max_sigma * (levels[1] < 0.7)
+        # The scale of this very batch, with its gradient: were it a constant, the encoder could
+        # escape the noise by growing.
+        noise = torch.randn(raw.shape, generator=generator) * _spread(posterior.mean_BCTHW)
+        centre = vae.per_channel_statistics.mean[:, None, None, None]
+        noisy = mix(raw - centre, noise, sigma_B[:, None, None, None, None]) + centre
+        output = vae.decoder(noisy, sigma_B).float()
+        error = output - video_BCFHW
+        l1, mse = error.abs().mean(), error.square().mean()
+        wavelet = haar3d(repeat_first_frame(error, 1)).abs().mean()
+        kl = posterior.kl().float()
+        total = weights.l1 * l1 + weights.mse * mse + weights.wavelet * wavelet + weights.kl * kl
+        with torch.no_grad():
+            decibels = psnr(output, video_BCFHW).mean()
+        return total, {
+            "l1": l1.item(),
+            "psnr": decibels.item(),
+            "kl": kl.item(),
+            "log_var": posterior.log_var_B1THW.mean().item(),
+        }
+
+    @torch.no_grad()
+    def _follow_statistics(self, mean_BCTHW: Tensor) -> None:
+        statistics = self.module.per_channel_statistics
+        flat = mean_BCTHW.float().movedim(1, 0).flatten(1)
+        fresh = bool((statistics.std == 1).all())
+        momentum = 1.0 if fresh else STATISTICS_MOMENTUM
+        statistics.mean.lerp_(flat.mean(1), momentum)
+        statistics.std.lerp_(flat.std(1).clamp(min=1e-3), momentum)
+
+    @torch.no_grad()
+    def evaluate(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
+        """Round trip of eight held-out clips: decibels over the frame and on the actors."""
+        assert isinstance(module, VAE)
+        whole, inside, pictures = [], [], []
+        for seed in range(8):
+            scene = sample_scene(10_000 + seed, split="test")
+            frames = render(scene, HELD_OUT)
+            video = to_video(frames[None])
+            output = module.decode(module.encode(video)).float()
+            masks = truth(scene, HELD_OUT).masks.any(0)
+            whole.append(psnr(output, video).item())
+            inside.append(psnr(output, video, masks[None, None]).item())
+            pictures += [frames[::12], to_frames(output)[0, ::12]]
+        contact_sheet(pictures, folder / f"round-trip-{step:06d}.png")
+        return {
+            "held_out_psnr": sum(whole) / len(whole),
+            "held_out_actor_psnr": sum(inside) / len(inside),
+        }
+
+    @torch.no_grad()
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """Measure the latent statistics on 64 clips and write `vae.safetensors`."""
+        assert isinstance(module, VAE)
+        total, squares, count = torch.zeros(128), torch.zeros(128), 0
+        for seed in range(64):
+            scene = sample_scene(2**41 + seed, split="train")
+            video = to_video(render(scene, HELD_OUT)[None])
+            flat = module.posterior(video).mean_BCTHW.float().movedim(1, 0).flatten(1)
+            total, squares = total + flat.sum(1), squares + flat.square().sum(1)
+            count += flat.shape[1]
+        mean = total / count
+        module.per_channel_statistics.mean.copy_(mean)
+        module.per_channel_statistics.std.copy_((squares / count - mean.square()).sqrt())
+        save_component(folder / "vae.safetensors", "vae", module)
+
+
+def _spread(mean_BCTHW: Tensor) -> Tensor:
+    """Standard deviation per channel over a batch, (C, 1, 1, 1)."""
+    return mean_BCTHW.float().std((0, 2, 3, 4)).clamp(min=1e-3)[:, None, None, None]
+
+
+def to_video(frames_BFHWC: Tensor) -> Tensor:
+    """uint8 frames -> float video in [-1, 1], (B, 3, F, H, W)."""
+    return frames_BFHWC.movedim(-1, 1).float().div(127.5).sub(1)
+
+
+def to_frames(video_BCFHW: Tensor) -> Tensor:
+    """Float video -> uint8 frames (B, F, H, W, 3)."""
+    return video_BCFHW.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).movedim(1, -1)

@@ -1,0 +1,145 @@
+"""overcrank eval: what the report says, and what is refused."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+
+from nano_model import nano_pipeline, save_nano
+from overcrank.cli import main
+from overcrank.evaluate.adherence import Tally
+from overcrank.evaluate.fidelity import decibels, frame_change, round_trip
+from overcrank.toybox.bench import bench
+from overcrank.toybox.recogniser import Answer, Reading, Solid
+
+ASKED = ["colour", "shape", "motion", "ground"]
+
+
+def overcrank(*words: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_nano(tmp_path_factory.mktemp("models") / "nano")
+
+
+@pytest.fixture(scope="module")
+def folder(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports") / "deep" / "nano"
+    code, out, err = overcrank("eval", nano, "--items", 2, "-o", folder, "--json")
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1]) == json.loads((folder / "report.json").read_text())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_the_report_says_what_was_measured(report: dict[str, Any]) -> None:
+    expected = {"format_version": 1, "model": "nano", "bench": "bench-v1", "items": 2}
+    assert report.items() >= expected.items()
+    assert set(report["hashes"]) == {"vae", "transformer"}
+
+
+def test_rates_on_text_stand_beside_true_and_random_clips(report: dict[str, Any]) -> None:
+    for name in ("clips", "true_clips", "random_weights"):
+        rates = report["text"][name]
+        assert list(rates) == ASKED
+        assert all(set(rate) == {"hits", "total", "rate", "low", "high"} for rate in rates.values())
+        assert {rate["total"] for rate in rates.values()} == {2}
+    assert report["text"]["chance"]["colour"] == 1 / 8
+
+
+def test_the_picture_part_compares_with_the_autoencoder(report: dict[str, Any]) -> None:
+    image = report["image"]
+    assert image["items"] == 2
+    assert image["below_round_trip"] == pytest.approx(image["psnr_round_trip"] - image["psnr"])
+    assert image["change_ratio"] == pytest.approx(image["change"] / image["true_change"])
+
+
+def test_the_vae_part_measures_single_actors_and_pairs(report: dict[str, Any]) -> None:
+    assert report["vae"]["items"] == 3
+    assert set(report["vae"]["round_trips"]) == set(ASKED)
+    assert 0 < report["vae"]["psnr_actors"] < 40
+
+
+def test_contact_sheets_show_true_and_made_clips(folder: Path) -> None:
+    for part, rows in (("text", 4), ("image", 4), ("vae", 6)):
+        with PIL.Image.open(folder / f"{part}.png") as sheet:
+            assert sheet.size == (8 * 64, rows * 32)
+
+
+def test_one_part_can_be_asked_for(nano: Path, tmp_path: Path) -> None:
+    code, out, _ = overcrank("eval", nano, "--items", 1, "--part", "vae", "-o", tmp_path / "vae")
+    assert code == 0
+    assert "through the VAE" in out
+    assert sorted(path.name for path in (tmp_path / "vae").iterdir()) == ["report.json", "vae.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--items", 0], "from 1 to 256"),
+        (["--items", 257], "from 1 to 256"),
+        (["--part", "sound"], "text, image, vae"),
+        (["-o", "/proc/report"], "cannot be written"),
+    ],
+)
+def test_wrong_wishes_are_refused(
+    nano: Path, tmp_path: Path, words: list[object], says: str
+) -> None:
+    code, out, err = overcrank("eval", nano, "-o", tmp_path / "new", *words)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_model_leaves_no_folder(tmp_path: Path) -> None:
+    code, _, err = overcrank("eval", tmp_path / "none", "-o", tmp_path / "new")
+    assert (code, "no such model" in err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_flags_are_a_contract() -> None:
+    _, out, _ = overcrank("eval", "--help")
+    named = {word for word in out.split() if word.startswith("-") and word.strip("-").isalpha()}
+    assert named == {"--items", "--output", "-o", "--part", "--dtype", "--json", "--help", "-h"}
+
+
+def test_unsure_counts_as_not_found() -> None:
+    item = bench()[0]
+    (actor,) = item.scene.actors
+    yes, unsure = Answer(actor.colour, 0.9), Answer(None, 0.4)
+    tally = Tally()
+    tally.add(item.scene, Reading((Solid(yes, unsure, unsure),), unsure, unsure))
+    rates = tally.rates()
+    assert [rates[name]["hits"] for name in ASKED] == [1, 0, 0, 0]
+    assert rates["colour"]["total"] == 1
+
+
+def test_the_round_trip_of_frames_has_their_form() -> None:
+    frames = torch.randint(0, 256, (9, 32, 64, 3), dtype=torch.uint8)
+    output = round_trip(nano_pipeline(), frames)
+    assert (output.shape, output.dtype) == (frames.shape, torch.uint8)
+
+
+def test_measures_of_frames_are_in_their_units() -> None:
+    dark, light = torch.zeros(2, 4, 4, 3, dtype=torch.uint8), torch.full((2, 4, 4, 3), 51).byte()
+    assert decibels(dark, light) == pytest.approx(13.979, abs=0.01)
+    assert frame_change(torch.stack([dark[0], light[0], light[0]])) == pytest.approx(0.1)

@@ -1,0 +1,101 @@
+"""The recogniser that ships: it reads true clips, and knows when it cannot."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from overcrank.errors import ModelError, RequestError
+from overcrank.shapes import ClipSize
+from overcrank.toybox.bench import BenchItem, bench
+from overcrank.toybox.recogniser import NAMES, OF_ACTOR, Recogniser, prepare
+from overcrank.toybox.render import render
+
+SHIPPED = Path(str(files("overcrank.toybox"))) / "recogniser.safetensors"
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> Recogniser:
+    return Recogniser.load()
+
+
+def right_names(recogniser: Recogniser, items: list[BenchItem], size: ClipSize, rate: float) -> int:
+    """How many colours, shapes, motions and grounds are read right."""
+    right = 0
+    for item in items:
+        reading = recogniser.read(render(item.scene, size, rate), rate)
+        (actor,) = item.scene.actors
+        right += sum(getattr(reading, name).name == getattr(actor, name) for name in OF_ACTOR)
+        right += reading.ground.name == item.scene.ground
+    return right
+
+
+def test_true_clips_are_read_right(recogniser: Recogniser) -> None:
+    assert right_names(recogniser, list(bench()[:12]), ClipSize(121, 128, 128), 24.0) >= 46
+
+
+@pytest.mark.parametrize(
+    ("size", "rate"), [(ClipSize(49, 128, 128), 24.0), (ClipSize(65, 96, 160), 16.0)]
+)
+def test_clips_of_other_lengths_sizes_and_rates_are_read(
+    recogniser: Recogniser, size: ClipSize, rate: float
+) -> None:
+    assert right_names(recogniser, list(bench()[12:18]), size, rate) >= 20
+
+
+def test_the_actors_of_a_clip_are_counted_and_told_apart(recogniser: Recogniser) -> None:
+    item = next(
+        item for item in bench() if {a.motion for a in item.scene.actors} == {"still", "spin"}
+    )
+    reading = recogniser.read(render(item.scene, ClipSize(121, 128, 128)), 24.0)
+    actors = sorted(item.scene.actors, key=lambda actor: actor.x)
+    assert reading.actors.name == "2"
+    assert [solid.colour.name for solid in reading.solids] == [actor.colour for actor in actors]
+
+
+@pytest.mark.parametrize("coarse", [1, 16])
+def test_noise_leaves_it_unsure(recogniser: Recogniser, coarse: int) -> None:
+    dice = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (49, 128 // coarse, 128 // coarse, 3), generator=dice)
+    frames = noise.to(torch.uint8).repeat_interleave(coarse, 1).repeat_interleave(coarse, 2)
+    reading = recogniser.read(frames, 24.0)
+    assert [getattr(reading, name).name for name in OF_ACTOR] == [None, None, None]
+    assert all(getattr(reading, name).probability < 0.5 for name in OF_ACTOR)
+
+
+def test_a_single_frame_can_be_read(recogniser: Recogniser) -> None:
+    frames = render(bench()[0].scene, ClipSize(1, 128, 128))
+    assert recogniser.read(frames, 24.0).ground.name in {*NAMES["ground"], None}
+
+
+def test_it_ships_small_with_its_score() -> None:
+    assert SHIPPED.stat().st_size <= 1 << 20
+    with safe_open(SHIPPED, framework="pt") as file:
+        metadata = file.metadata()
+    score = json.loads(metadata["score"])
+    assert metadata["format_version"] == "1"
+    assert set(score["through_vae"]) == set(NAMES)
+    assert all(rate >= 0.95 for rate in score["through_vae"].values())
+
+
+def test_time_is_sampled_by_the_clock_not_by_frames() -> None:
+    slow, fast = torch.zeros(24, 8, 8, 3), torch.zeros(96, 8, 8, 3)
+    slow += torch.arange(24)[:, None, None, None]
+    fast += torch.arange(96)[:, None, None, None] / 4
+    assert torch.allclose(prepare(slow, 6.0), prepare(fast, 24.0))
+
+
+@pytest.mark.parametrize("frames", [torch.zeros(3, 8, 8), torch.zeros(0, 8, 8, 3)])
+def test_what_is_no_clip_is_refused(recogniser: Recogniser, frames: torch.Tensor) -> None:
+    with pytest.raises(RequestError, match="F, H, W, 3"):
+        recogniser.read(frames, 24.0)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(SHIPPED.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="cannot be read as a recogniser"):
+        Recogniser.load(cut)

@@ -1,0 +1,81 @@
+"""How the recogniser learns."""
+
+import random
+
+import torch
+
+from overcrank.toybox.recogniser import FRAMES, NAMES, Recogniser, RecogniserConfig
+from overcrank.toybox.scene import sample_scene
+from overcrank.train.recogniser import NONE, Clips, calibrate, label, loss_of, make_clips, score
+from overcrank.train.spoil import UNSURE, spoil
+
+SMALL = RecogniserConfig(stem=(4, 4, 8), heads=2, dilations=(1,), layers=1)
+
+
+def clips(count: int = 4, actors: int | None = None) -> Clips:
+    scenes = [sample_scene(seed, actors=actors) for seed in range(count)]
+    return make_clips(scenes, random.Random(0))
+
+
+def test_labels_stand_from_left_to_right() -> None:
+    scene = sample_scene(5, actors=2)
+    actors = sorted(scene.actors, key=lambda actor: actor.x)
+    expected = [NAMES["colour"].index(actor.colour) for actor in actors]
+    assert label(scene)["colour"].tolist() == [*expected, NONE]
+    assert label(scene)["actors"] == 1
+
+
+def test_clips_have_the_length_that_is_looked_at() -> None:
+    made = clips(2)
+    assert made.frames.shape == (2, FRAMES, 64, 64, 3)
+    assert made.labels["shape"].shape == (2, 3)
+
+
+def test_a_mirrored_clip_has_mirrored_labels() -> None:
+    left, right = NAMES["motion"].index("left"), NAMES["motion"].index("right")
+    made = clips(1, actors=2)
+    made.labels["motion"] = torch.tensor([[left, 3, NONE]])
+    made.labels["colour"] = torch.tensor([[6, 2, NONE]])
+    seen = set()
+    for seed in range(20):
+        _, labels = spoil(made.frames, made.labels, torch.Generator().manual_seed(seed), blank=0.0)
+        seen.add((tuple(labels["motion"][0].tolist()), tuple(labels["colour"][0].tolist())))
+    assert seen == {((left, 3, NONE), (6, 2, NONE)), ((3, right, NONE), (2, 6, NONE))}
+
+
+def test_clips_of_nothing_are_to_be_unsure_of() -> None:
+    made = clips(2)
+    video, labels = spoil(made.frames, made.labels, torch.Generator().manual_seed(0), blank=1.0)
+    assert video.shape == (2, 3, FRAMES, 64, 64)
+    assert all((label == UNSURE).all() for label in labels.values())
+
+
+def test_being_unsure_of_nothing_has_the_lowest_loss() -> None:
+    labels = {"ground": torch.tensor([UNSURE])}
+    even, decided = torch.zeros(1, 8), torch.eye(8)[:1] * 5
+    assert loss_of({"ground": even}, labels) < loss_of({"ground": decided}, labels)
+
+
+def test_training_lowers_the_loss() -> None:
+    torch.manual_seed(0)
+    network, made = Recogniser(SMALL), clips(4)
+    video = made.frames.movedim(-1, 1).float() / 127.5 - 1
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(15):
+        loss = loss_of(network(video), made.labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_calibration_widens_what_is_too_sure() -> None:
+    torch.manual_seed(0)
+    network, made = Recogniser(SMALL).eval(), clips(4, actors=1)
+    with torch.no_grad():
+        network.heads["ground"].weight *= 200
+    calibrate(network, made)
+    assert network.temperature[list(NAMES).index("ground")] > 1
+    assert set(score(network, made)) == set(NAMES)
