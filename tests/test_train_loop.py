@@ -125,7 +125,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LatentCache]:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("latents")
     spec = CacheSpec(size=ClipSize(9, 32, 32), clips=128, captions=2, seed=0)
-    make_cache(folder, spec, VAE(PRESETS["nano"]), "abc", LetterCounts(), lambda _done, _total: None)
+    vae = VAE(PRESETS["nano"])
+    make_cache(folder, spec, vae, "abc", LetterCounts(), lambda _done, _total: None)
     return folder, LatentCache(folder, "abc")
 
 
