@@ -126,7 +126,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LatentCache]:
     folder = tmp_path_factory.mktemp("latents")
     spec = CacheSpec(size=ClipSize(9, 32, 32), clips=128, captions=2, seed=0)
     vae = VAE(PRESETS["nano"])
-    make_cache(folder, spec, vae, "abc", LetterCounts(), lambda _done, _total: None)
+    make_cache(folder, spec, vae.encode, "abc", LetterCounts(), lambda _done, _total: None)
     return folder, LatentCache(folder, "abc")
 
 

@@ -19,7 +19,6 @@ from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEncoder
 from overcrank.toybox import caption, render, sample_scene
-from overcrank.vae import VAE
 
 PER_SHARD = 128
 FRAME_RATES = (24.0, 24.0, 24.0, 16.0, 30.0)
@@ -86,32 +85,34 @@ class CacheSpec:
 def make_cache(
     folder: Path,
     spec: CacheSpec,
-    vae: VAE,
+    encode: Callable[[Tensor], Tensor],
     latent_hash: str,
     text: TextEncoder,
     on_shard: Callable[[int, int], None],
 ) -> None:
-    """Make the shards that are missing."""
+    """Make the shards that are missing. `encode` takes a video (1, 3, F, H, W) to its latent."""
     folder.mkdir(parents=True, exist_ok=True)
     total = -(-spec.clips // PER_SHARD)
     for number in range(total):
         path = folder / f"{number:05d}.safetensors"
         if not path.exists():
-            tensors = _make_shard(number, spec, vae, text)
+            tensors = _make_shard(number, spec, encode, text)
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
             save_file(tensors, temporary, {"latent_hash": latent_hash, "text": text.name})
             temporary.replace(path)
         on_shard(number + 1, total)
 
 
-def _make_shard(number: int, spec: CacheSpec, vae: VAE, text: TextEncoder) -> dict[str, Tensor]:
+def _make_shard(
+    number: int, spec: CacheSpec, encode: Callable[[Tensor], Tensor], text: TextEncoder
+) -> dict[str, Tensor]:
     latents, rates, embeds, lengths = [], [], [], []
     for index in range(number * PER_SHARD, (number + 1) * PER_SHARD):
         scene = sample_scene(spec.seed * 2**32 + index, split="train")
         rate = FRAME_RATES[index % len(FRAME_RATES)]
         frames = render(scene, spec.size, rate)
         video_BCFHW = frames[None].movedim(-1, 1).float().div(127.5).sub(1)
-        latents.append(vae.encode(video_BCFHW)[0].half())
+        latents.append(encode(video_BCFHW)[0].half())
         rates.append(rate)
         lines = [caption(scene, index * spec.captions + n) for n in range(spec.captions)]
         embedding = text.encode(lines)

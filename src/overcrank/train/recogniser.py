@@ -199,8 +199,8 @@ def _logits(network: names.Recogniser, clips: Clips) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in NAMES}
 
 
-def _held_out(count: int, vae: VAE | None) -> Clips:
-    scenes = [sample_scene(HELD_OUT + i, split="test", actors=1) for i in range(count)]
+def _held_out(numbers: range, vae: VAE | None) -> Clips:
+    scenes = [sample_scene(HELD_OUT + i, split="test", actors=1) for i in numbers]
     return make_clips(scenes, random.Random(0), vae)
 
 
@@ -232,11 +232,10 @@ def main() -> None:
             log.flush()
 
         fit(network, sets, options.steps, write)
-        calibrate(network, _held_out(options.score_on, vae))
-        result = {
-            "held_out_renders": score(network, _held_out(options.score_on, None)),
-            **({"through_vae": score(network, _held_out(options.score_on, vae))} if vae else {}),
-        }
+        calibrate(network, _held_out(range(options.score_on, 2 * options.score_on), vae))
+        result = {"renders": score(network, _held_out(range(options.score_on), None))}
+        if vae is not None:
+            result["through_vae"] = score(network, _held_out(range(options.score_on), vae))
         write(result)
     tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
     extra = {"score": json.dumps(result), "scored_on": str(options.score_on)}

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from overcrank.data.latents import CacheSpec, LatentCache, make_cache
 from overcrank.errors import ModelError
-from overcrank.runtime import choose
+from overcrank.runtime import choose, precision
 from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder
 from overcrank.train.config import RunConfig
@@ -44,13 +45,13 @@ def build_objective(
     latents = Path(config.latents.folder or folder / "latents")
     hardware = choose("cpu", config.precision)
     hardware.place(vae)
-    with torch.autocast("cpu", hardware.dtype, enabled=hardware.dtype != torch.float32):
-        make_cache(
-            latents,
-            spec,
-            vae,
-            hash_of_latents,
-            MiniLMEncoder(),
-            lambda done, total: on_event({"latent_shards": done, "of": total}),
-        )
+
+    def encode(video_BCFHW: Tensor) -> Tensor:
+        with precision(hardware):
+            return vae.encode(video_BCFHW)
+
+    def show(done: int, total: int) -> None:
+        on_event({"latent_shards": done, "of": total})
+
+    make_cache(latents, spec, encode, hash_of_latents, MiniLMEncoder(), show)
     return TransformerObjective(config, LatentCache(latents, hash_of_latents), hash_of_latents)
