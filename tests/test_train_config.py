@@ -8,7 +8,7 @@ from overcrank.errors import RequestError
 from overcrank.train import read_config
 
 
-@pytest.mark.parametrize("name", ["pocket-vae", "pocket-transformer"])
+@pytest.mark.parametrize("name", ["pocket-vae", "pocket-decoder", "pocket-transformer"])
 def test_the_shipped_presets_are_valid(name: str) -> None:
     config = read_config(name)
     assert config.stages[0].start == 0
@@ -37,7 +37,7 @@ def test_a_wrong_change_is_explained(change: str, message: str) -> None:
 
 
 def test_an_unknown_preset_names_those_that_exist() -> None:
-    with pytest.raises(RequestError, match=r"pocket-transformer, pocket-vae"):
+    with pytest.raises(RequestError, match="pocket-decoder, pocket-transformer, pocket-vae"):
         read_config("pocket-vea")
 
 

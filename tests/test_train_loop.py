@@ -18,6 +18,7 @@ from overcrank.train.loop import learning_rate, parameter_groups
 from overcrank.train.transformer import TransformerObjective, flow_loss
 from overcrank.train.vae import VAEObjective
 from overcrank.vae import PRESETS, VAE
+from overcrank.weights import content_hash, latent_hash
 
 
 class LetterCounts:
@@ -89,6 +90,18 @@ def fit_one_batch(objective: VAEObjective | TransformerObjective, lr: float) -> 
 def test_an_autoencoder_learns() -> None:
     losses = fit_one_batch(VAEObjective(vae_run()), 3e-3)
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_frozen_encoder_keeps_its_latents(tmp_path: Path) -> None:
+    objective = VAEObjective(vae_run(freeze=["encoder"]))
+    before, decoder = latent_hash(objective.module), content_hash(objective.module)
+    batch = objective.data()[0]
+    optimiser = torch.optim.AdamW(parameter_groups(objective.module, None), 1e-3)
+    objective.loss(batch, torch.Generator().manual_seed(0))[0].backward()
+    optimiser.step()
+    objective.export(objective.module, tmp_path)
+    assert latent_hash(objective.module) == before
+    assert content_hash(objective.module) != decoder
 
 
 def test_a_folder_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ class RunConfig(Strict):
     """Transformer only: the autoencoder's file, or the name of a shipped model."""
     start_from: str | None = None
     """Weights file to start from instead of random numbers."""
+    freeze: list[str] = []
+    """Parts of the network that stay as they are. With the encoder frozen, the latents and their
+    statistics do too, and a transformer trained on them still fits."""
     seed: int = Field(default=0, ge=0)
     steps: PositiveInt
     stages: list[Stage] = Field(min_length=1)

@@ -123,6 +123,8 @@ def parameter_groups(module: nn.Module, fan_in: int | None) -> list[dict[str, An
     """Parameters by the factor on their learning rate (see `Optim.fan_in`)."""
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in module.parameters():
+        if not parameter.requires_grad:
+            continue
         inputs = parameter[0].numel() if parameter.ndim > 1 else 1
         scale = min(1.0, fan_in / inputs) if fan_in else 1.0
         groups.setdefault(scale, []).append(parameter)

@@ -30,7 +30,7 @@ def spoil(
     video_BCFHW = _moved(video_BCFHW, mirrored_B, dice)
     labels = _mirrored(labels, mirrored_B)
     video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), 0.3, dice))
-    for side in (40, 24, 16):
+    for side in (44, 32, 22):
         coarse_B = _chance(len(video_BCFHW), 0.15, dice)
         video_BCFHW[coarse_B] = _coarse(video_BCFHW[coarse_B], side)
     blocky_B = _chance(len(video_BCFHW), 0.25, dice)

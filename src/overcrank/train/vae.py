@@ -39,6 +39,8 @@ class VAEObjective:
         else:
             vae = load_component(config.start_from, "vae")
         choose("cpu", config.precision).place(vae)
+        for part in config.freeze:
+            vae.get_submodule(part).requires_grad_(False)
         self.module = vae.train()
 
     def data(self) -> Dataset[Tensor]:
@@ -56,7 +58,8 @@ class VAEObjective:
         weights, vae = self.config.loss, self.module
         video_BCFHW = to_video(frames_BFHWC)
         posterior = vae.posterior(video_BCFHW)
-        self._follow_statistics(posterior.mean_BCTHW)
+        if "encoder" not in self.config.freeze:
+            self._follow_statistics(posterior.mean_BCTHW)
         raw = posterior.sample(generator).float()
         levels = torch.rand(2, len(raw), generator=generator)
         sigma_B = levels[0] * weights.max_sigma * (levels[1] < 0.7)
@@ -111,19 +114,25 @@ class VAEObjective:
 
     @torch.no_grad()
     def export(self, module: nn.Module, folder: Path) -> None:
-        """Measure the latent statistics on 64 clips and write `vae.safetensors`."""
+        """Write `vae.safetensors`, with latent statistics measured anew if they may have moved."""
         assert isinstance(module, VAE)
-        total, squares, count = torch.zeros(128), torch.zeros(128), 0
-        for seed in range(64):
-            scene = sample_scene(2**41 + seed, split="train")
-            video = to_video(render(scene, HELD_OUT)[None])
-            flat = module.posterior(video).mean_BCTHW.float().movedim(1, 0).flatten(1)
-            total, squares = total + flat.sum(1), squares + flat.square().sum(1)
-            count += flat.shape[1]
-        mean = total / count
-        module.per_channel_statistics.mean.copy_(mean)
-        module.per_channel_statistics.std.copy_((squares / count - mean.square()).sqrt())
+        if "encoder" not in self.config.freeze:
+            _measure_statistics(module)
         save_component(folder / "vae.safetensors", "vae", module)
+
+
+def _measure_statistics(vae: VAE) -> None:
+    """Mean and deviation of every latent channel over 64 clips."""
+    total, squares, count = torch.zeros(128), torch.zeros(128), 0
+    for seed in range(64):
+        scene = sample_scene(2**41 + seed, split="train")
+        video = to_video(render(scene, HELD_OUT)[None])
+        flat = vae.posterior(video).mean_BCTHW.float().movedim(1, 0).flatten(1)
+        total, squares = total + flat.sum(1), squares + flat.square().sum(1)
+        count += flat.shape[1]
+    mean = total / count
+    vae.per_channel_statistics.mean.copy_(mean)
+    vae.per_channel_statistics.std.copy_((squares / count - mean.square()).sqrt())
 
 
 def _spread(mean_BCTHW: Tensor) -> Tensor:
