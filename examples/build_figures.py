@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from overcrank.errors import MediaError, OvercrankError
-from overcrank.toybox.figures import PICTURE_SIDE, FigurePack
+from overcrank.toybox.figure_pack import PICTURE_SIDE, FigurePack
 from overcrank.weights.files import write_atomically
 
 LICENCE = "MIT, Copyright (c) Microsoft Corporation (github.com/microsoft/fluentui-emoji)"
@@ -46,6 +46,7 @@ SPOKEN = {
     "AUTOMOBILE": "red car",
     "BABY CHICK": "chick",
     "BASKETBALL AND HOOP": "basketball",
+    "CHRISTMAS TREE": "Christmas tree",
     "DROMEDARY CAMEL": "camel",
     "HONEYBEE": "bee",
     "KIWIFRUIT": "kiwi",

@@ -1,6 +1,6 @@
 """Join a trained autoencoder and transformer into a model folder.
 
-    python examples/pack_model.py runs/pocket-vae runs/pocket-transformer src/overcrank/presets/pocket
+python examples/pack_model.py runs/pocket-vae runs/pocket-transformer src/overcrank/presets/pocket
 """
 
 import sys

@@ -61,10 +61,10 @@ def caption(scene: Scene, variant: int = 0) -> str:
     else:
         joint = rng.choice((", and ", " while ")) if crowd == 2 else ", and "
         sentence = f"{', '.join(clauses[:-1])}{joint}{clauses[-1]} {ground}"
-    return _finish(rng, scene, sentence)
+    return finish(rng, scene, sentence)
 
 
-def _finish(rng: random.Random, scene: Scene, sentence: str) -> str:
+def finish(rng: random.Random, scene: Scene, sentence: str) -> str:
     """Add sky and camera, before or after."""
     if scene.camera != "above" and rng.random() < (0.7 if len(scene.actors) < 3 else 0.3):
         sky = rng.choice(_SKIES[scene.sky])

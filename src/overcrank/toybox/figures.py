@@ -7,32 +7,26 @@ Axes: N figures, F frames, H W pixels, C channels of a picture.
 """
 
 import hashlib
-import json
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, pad
 
-from overcrank.errors import MediaError, RequestError
+from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize
 from overcrank.toybox.backdrop import LIGHTS
-from overcrank.toybox.caption import _finish as finish
+from overcrank.toybox.caption import finish
+from overcrank.toybox.figure_pack import PICTURE_SIDE, FigurePack
 from overcrank.toybox.motion import Pose, camera_view
 from overcrank.toybox.render import render
 from overcrank.toybox.rigs import AIRBORNE_KINDS, KINDS, SIDES, Figure, rig, verb
 from overcrank.toybox.scene import Scene, sample_scene
 from overcrank.toybox.view import View
-
-PICTURE_SIDE = 128
-FORMAT_VERSION = "1"
 
 _DIAMETERS = {1: (0.46, 0.60), 2: (0.36, 0.46), 3: (0.28, 0.35)}
 _THINNEST = 0.12
@@ -45,80 +39,6 @@ _SHADOW_GRAIN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FigurePack:
-    """Pictures to act with: uint8 RGBA (N, 128, 128, 4), standing on the lower edge and looking
-    left or at the viewer. `kinds` are keys of `KINDS`."""
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    pictures_NHWC: Tensor
-    source: str
-    licence: str
-
-    def __post_init__(self) -> None:
-        expected = (len(self.names), PICTURE_SIDE, PICTURE_SIDE, 4)
-        if tuple(self.pictures_NHWC.shape) != expected or self.pictures_NHWC.dtype != torch.uint8:
-            raise MediaError(
-                f"the pictures of a figure pack do not fit: got {self.pictures_NHWC.dtype} "
-                f"{tuple(self.pictures_NHWC.shape)}, {len(self.names)} names need uint8 {expected}"
-            )
-        if not self.names or len(set(self.names)) < len(self.names):
-            raise MediaError(f"a figure pack needs names that differ, got {list(self.names)}")
-        if len(self.kinds) != len(self.names) or not set(self.kinds) <= set(KINDS):
-            raise MediaError(
-                f"a figure pack needs a kind for each name, got {list(self.kinds)}: kinds are "
-                f"{', '.join(KINDS)}"
-            )
-
-    def save(self, path: Path) -> None:
-        """Write one safetensors file."""
-        metadata = {
-            "format_version": FORMAT_VERSION,
-            "names": json.dumps(self.names),
-            "kinds": json.dumps(self.kinds),
-            "source": self.source,
-            "licence": self.licence,
-        }
-        save_file({"pictures": self.pictures_NHWC.contiguous()}, path, metadata)
-
-    @classmethod
-    def load(cls, path: Path | str) -> "FigurePack":
-        """Read what `save` wrote."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                keys = sorted(file.keys())
-                pictures = file.get_tensor("pictures") if keys == ["pictures"] else None
-        except (OSError, SafetensorError) as error:
-            raise MediaError(
-                f"the figure pack cannot be read: got {path} ({error}): build one as "
-                f"docs/figures.md says"
-            ) from error
-        needed = {"format_version", "names", "kinds", "source", "licence"}
-        version = metadata.get("format_version")
-        if pictures is None or version != FORMAT_VERSION or not needed <= metadata.keys():
-            raise MediaError(
-                f"{path} is no figure pack of this version: got format_version {version} with "
-                f"tensors {keys}, right is {FORMAT_VERSION} with ['pictures']"
-            )
-        return cls(
-            names=tuple(json.loads(metadata["names"])),
-            kinds=tuple(json.loads(metadata["kinds"])),
-            pictures_NHWC=pictures,
-            source=metadata["source"],
-            licence=metadata["licence"],
-        )
-
-    def picture(self, name: str) -> Tensor:
-        """One picture, colours already multiplied by alpha, in [0, 1]: float32 (1, 4, H, W)."""
-        if name not in self.names:
-            raise RequestError(f"the pack has no figure {name!r}: it has {', '.join(self.names)}")
-        picture = self.pictures_NHWC[self.names.index(name)].permute(2, 0, 1)[None] / 255
-        picture[:, :3] *= picture[:, 3:]
-        return picture
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FigureScene:
     """A clip of any length: `figures` on a `stage`, which is a scene without actors."""
 
@@ -128,8 +48,11 @@ class FigureScene:
     @property
     def held_out(self) -> frozenset[tuple[str, str]]:
         """The (figure, motion) pairs of this scene that training never shows."""
-        pairs = ((figure.name, figure.motion) for figure in self.figures)
-        return frozenset(pair for pair in pairs if is_held_out(*pair))
+        return frozenset(
+            (figure.name, figure.motion)
+            for figure in self.figures
+            if figure.motion == held_out_motion(figure.name, figure.kind)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can carry."""
@@ -150,16 +73,17 @@ class FigureScene:
         return cls(figures=figures, stage=Scene.from_dict(data["stage"]))
 
 
-def is_held_out(name: str, motion: str) -> bool:
-    """One (figure, motion) pair in eight, the same in every pack, is kept from training."""
-    return hashlib.sha256(f"overcrank figures {name} {motion}".encode()).digest()[0] % 8 == 0
+def held_out_motion(name: str, kind: str) -> str:
+    """The one motion in which training never shows a figure, the same in every pack."""
+    number = int.from_bytes(hashlib.sha256(f"overcrank figures {name}".encode()).digest()[:8])
+    return KINDS[kind][number % len(KINDS[kind])]
 
 
 def sample_figure_scene(
     seed: int, pack: FigurePack, split: str = "train", *, figures: int | None = None
 ) -> FigureScene:
     """The scene of a seed; `figures` None draws one (60 %), two (30 %) or three (10 %), or as
-    many as the pack has. Training scenes hold no pair that `is_held_out`."""
+    many as the pack has. Training scenes hold no figure in its `held_out_motion`."""
     if figures is not None and figures not in _DIAMETERS:
         raise RequestError(f"a figure scene has 1, 2 or 3 figures, got {figures}")
     stage = replace(sample_scene(seed, split=split), actors=())
@@ -182,7 +106,8 @@ def _sample_roles(
         motions = [
             motion
             for motion in KINDS[kind]
-            if (allow_held_out or not is_held_out(name, motion)) and not (going and motion in SIDES)
+            if (allow_held_out or motion != held_out_motion(name, kind))
+            and not (going and motion in SIDES)
         ]
         roles.append((name, kind, rng.choice(motions)))
     return roles
