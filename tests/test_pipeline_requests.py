@@ -9,7 +9,7 @@ import torch
 
 from nano_model import embeds, nano_pipeline
 from overcrank import Clip, Guidance, Image
-from overcrank.errors import RequestError, SizeError
+from overcrank.errors import MediaError, RequestError, SizeError
 from overcrank.pipeline import Pipeline
 
 PICTURE = torch.zeros(32, 64, 3, dtype=torch.uint8)
@@ -91,6 +91,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sigmas": [1.0, math.nan]}, "sigmas"),
     ({"sigmas": [1.0, 0.01]}, "decode_sigma"),
     ({"sigmas": "1.0"}, "sigmas"),
+    ({"sigmas": 5}, "sigmas"),
+    ({"prompt": "a \udc80 ball", "prompt_embeds": None}, "UTF-8"),
+    ({"negative_prompt": 5}, "UTF-8"),
+    ({"frame_rate": 0.0005}, "from 0.1"),
+    ({"decode_sigma": 10**5000}, "too long"),
     ({"decode_sigma": -0.1}, "decode_sigma"),
     ({"decode_sigma": 1.0}, "decode_sigma"),
     ({"decode_noise": math.nan}, "decode_noise"),
@@ -145,6 +150,8 @@ def test_a_wrong_request_is_refused_before_the_first_frame_is_asked_for(pipe: Pi
         pipe.stream(prompt_embeds=embeds(), seed=-1)
     with pytest.raises(RequestError, match="one by one"):
         pipe.stream(prompt_embeds=embeds(clips=2))
+    with pytest.raises(MediaError, match="nowhere.png"):
+        pipe.stream(prompt_embeds=embeds(), image="nowhere.png")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "toaster", 7.5])

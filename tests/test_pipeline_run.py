@@ -192,3 +192,11 @@ def test_no_gradients_or_modes_leak_into_the_caller(pipe: Pipeline) -> None:
     assert torch.is_grad_enabled()
     assert not torch.is_autocast_enabled("cpu")
     stream.close()
+
+
+def test_a_lack_of_memory_is_told_in_words(pipe: Pipeline) -> None:
+    def fill(step: int, total: int) -> None:
+        torch.empty(2**60, dtype=torch.int8)
+
+    with pytest.raises(RunError, match="make it smaller"):
+        clip(pipe, on_step=fill)

@@ -1,5 +1,6 @@
 """Run files are read strictly and explain themselves."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,23 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
     ("change", "message"),
     [
         ("optim.learning_rate=1", "unknown key optim.learning_rate"),
-        ("optim.warmpu=1", "did you mean warmup"),
+        ("optim.warmpu=1", "did you mean optim.warmup"),
+        ("lr=1", "did you mean optim.lr"),
+        ("optim.zzz=1", "known are lr, betas"),
+        ("optim={}", "the key optim.lr is missing$"),
+        ("optim.lr=.inf", "finite"),
+        ("loss.kl=.nan", "finite"),
+        ("optim.betas=[0.9, 1.0]", "optim.betas.1.*got 1.0"),
+        ("seed=2147483648", "seed.*less than"),
+        ("stages=[{frames: 10, size: 64, batch: 1}]", "8n . 1 frames, got 10"),
+        ("stages=[{frames: 9, size: 40, batch: 1}]", "multiple of 32, got 40"),
+        ("stages=[{start: 3, frames: 9, size: 64, batch: 1}]", "right is 0 first"),
+        ("preset=pokcet", "no vae has the preset pokcet: there are .*pocket"),
+        ("vae=pocket", "vae does nothing in a run of kind vae"),
+        ("latents={clips: 128}", "latents does nothing"),
+        ("kind=transformer", "got no vae"),
+        ("steps=[", "--set steps=. is not YAML"),
+        ("start_from=2020-13-45", "is not YAML"),
         ("steps=0", "steps.*got 0"),
         ("optim.lr=-1", "optim.lr.*got -1"),
         ("optim", "name=value"),
@@ -41,10 +58,29 @@ def test_an_unknown_preset_names_those_that_exist() -> None:
         read_config("pocket-vea")
 
 
-@pytest.mark.parametrize("text", ["- 1\n", "a: [\n"])
-def test_a_file_that_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
+def test_parts_of_an_autoencoder_are_not_frozen_in_a_transformer() -> None:
+    with pytest.raises(RequestError, match="freeze does nothing in a run of kind transformer"):
+        read_config("pocket-transformer", ["freeze=[encoder]"])
+
+
+@pytest.mark.parametrize("latents", ["{clips: 128, frames: 49}", "{clips: 128, size: 64}"])
+def test_a_stage_that_the_latents_do_not_hold_is_refused(latents: str) -> None:
+    with pytest.raises(RequestError, match="the latents do not hold a stage of"):
+        read_config("pocket-transformer", [f"latents={latents}"])
+
+
+def test_a_file_needs_no_suffix(tmp_path: Path) -> None:
+    config = read_config("pocket-vae")
+    (tmp_path / "run").write_text(json.dumps(config.model_dump()))
+    assert read_config(tmp_path / "run") == config
+
+
+@pytest.mark.parametrize(
+    "text", [b"- 1\n", b"a: [\n", b"a: \xff\n", b"a: 2020-13-45\n", b"[" * 5000]
+)
+def test_a_file_that_is_no_run_is_refused(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(RequestError):
         read_config(path)
 

@@ -1,18 +1,21 @@
 """The loop learns, resumes exactly, and stops on numbers that are not finite."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
 
 from overcrank.data.latents import CacheSpec, LatentCache, make_cache
-from overcrank.errors import ModelError, RunError
+from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEmbedding
-from overcrank.train import train
+from overcrank.train import build_objective, read_config, train
 from overcrank.train.config import Latents, Optim, RunConfig, Stage
 from overcrank.train.loop import learning_rate, parameter_groups
 from overcrank.train.transformer import TransformerObjective, flow_loss
@@ -106,8 +109,80 @@ def test_a_frozen_encoder_keeps_its_latents(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"module": {}, "average": {}, "optimiser": {}, "step": 1}, tmp_path / "state.pt")
+    (tmp_path / "config.yaml").write_text("seed: 7")
     with pytest.raises(ModelError, match="holds another network"):
         run(vae_run(), tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "seed: 7"
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more", None])
+def test_a_damaged_state_says_what_to_do(tmp_path: Path, damage: bytes | None) -> None:
+    if damage is None:
+        torch.save({"step": 1}, tmp_path / "state.pt")
+    else:
+        (tmp_path / "state.pt").write_bytes(damage)
+    with pytest.raises(ModelError, match="is damaged.*delete it to begin anew"):
+        run(vae_run(), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="cannot write to the folder"):
+        build_objective(vae_run(), tmp_path / "file" / "run", lambda _event: None)
+
+
+@pytest.mark.parametrize("freeze", [["encodre"], ["encoder", "decoder"]])
+def test_only_a_part_of_the_network_can_be_frozen(freeze: list[str]) -> None:
+    with pytest.raises(RequestError, match="right is encoder or decoder, not both"):
+        VAEObjective(vae_run(freeze=freeze))
+
+
+class Line:
+    """An objective small enough to run the loop in no time; `stop` raises before that step."""
+
+    def __init__(self, stop: int = -1) -> None:
+        self.module, self.stop, self.steps = torch.nn.Linear(1, 1), stop, 0
+
+    def data(self) -> Dataset[Any]:
+        return TensorDataset(torch.ones(100, 1))
+
+    def loss(
+        self, batch: list[Tensor], _generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        if self.steps == self.stop:
+            raise KeyboardInterrupt
+        self.steps += 1
+        return self.module(batch[0]).square().mean(), {"of_nothing": float("nan")}
+
+    def evaluate(self, _module: torch.nn.Module, _folder: Path, _step: int) -> dict[str, float]:
+        return {}
+
+    def export(self, module: torch.nn.Module, folder: Path) -> None:
+        pass
+
+
+def test_a_log_that_was_cut_off_goes_on_without_the_torn_line(tmp_path: Path) -> None:
+    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None)
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 2, "lo')
+    train(vae_run(), Line(), tmp_path, lambda _event: None)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+    assert not any("of_nothing" in line for line in lines)
+
+
+def test_a_lost_log_begins_anew(tmp_path: Path) -> None:
+    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None)
+    (tmp_path / "metrics.jsonl").unlink()
+    train(vae_run(), Line(), tmp_path, lambda _event: None)
+    assert '"step": 3' in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_an_interrupted_run_says_how_many_steps_are_lost(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    with pytest.raises(KeyboardInterrupt):
+        train(vae_run(), Line(stop=3), tmp_path, events.append)
+    assert events[-1] == {"step": 3, "lost": 1}
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
@@ -133,14 +208,18 @@ def test_wide_matrices_learn_more_slowly() -> None:
     assert {group["scale"]: len(group["params"]) for group in groups} == {1.0: 3, 0.5: 1}
 
 
+SPEC = CacheSpec(
+    size=ClipSize(9, 32, 32), clips=128, captions=2, seed=0, latent_hash="abc", text="letters"
+)
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LatentCache]:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("latents")
-    spec = CacheSpec(size=ClipSize(9, 32, 32), clips=128, captions=2, seed=0)
     vae = VAE(PRESETS["nano"])
-    make_cache(folder, spec, vae.encode, "abc", LetterCounts(), lambda _done, _total: None)
-    return folder, LatentCache(folder, "abc")
+    make_cache(folder, SPEC, vae.encode, LetterCounts(), lambda _done, _total: None)
+    return folder, LatentCache(folder, SPEC)
 
 
 def transformer_objective(cache: LatentCache, **changes: Any) -> TransformerObjective:
@@ -150,15 +229,37 @@ def transformer_objective(cache: LatentCache, **changes: Any) -> TransformerObje
         steps=30,
         stages=[Stage(frames=9, size=32, batch=4)],
         optim=Optim(lr=3e-3, warmup=0),
-        latents=Latents(clips=128),
+        vae="nano",
+        latents=Latents(clips=128, frames=9, size=32),
         **changes,
     )
     return TransformerObjective(config, cache, "abc")
 
 
-def test_latents_of_another_autoencoder_are_refused(cache: tuple[Path, LatentCache]) -> None:
-    with pytest.raises(ModelError, match="encoded by another VAE"):
-        LatentCache(cache[0], "def")
+@pytest.mark.parametrize(
+    "change",
+    [{"latent_hash": "def"}, {"size": ClipSize(17, 32, 32)}, {"captions": 1}, {"seed": 1}],
+)
+def test_latents_made_otherwise_are_refused(
+    cache: tuple[Path, LatentCache], change: dict[str, Any]
+) -> None:
+    spec = replace(SPEC, clips=256, **change)
+    with pytest.raises(ModelError, match=f"got {next(iter(change))} .*right is"):
+        make_cache(cache[0], spec, torch.Tensor.float, LetterCounts(), lambda *_: None)
+    with pytest.raises(ModelError, match="do not fit this run"):
+        LatentCache(cache[0], spec)
+
+
+def test_latents_that_say_nothing_of_themselves_are_refused(tmp_path: Path) -> None:
+    save_file({"latents": torch.zeros(1)}, tmp_path / "00000.safetensors", {"latent_hash": "abc"})
+    with pytest.raises(ModelError, match="not stated"):
+        LatentCache(tmp_path, SPEC)
+
+
+def test_a_transformer_for_other_texts_is_refused_before_latents_are_made(tmp_path: Path) -> None:
+    config = read_config("pocket-transformer", ["preset=nano"])
+    with pytest.raises(RequestError, match="48 wide, right is one for 384"):
+        build_objective(config, tmp_path, lambda _event: None)
 
 
 def test_a_cached_clip_has_its_texts(cache: tuple[Path, LatentCache]) -> None:

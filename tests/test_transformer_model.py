@@ -200,3 +200,27 @@ def test_a_missing_key_of_a_config_is_named() -> None:
 def test_an_odd_width_is_refused() -> None:
     with pytest.raises(ModelError, match="got 45"):
         replace(NANO, heads=3, head_width=15)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"layers": 10**9},
+        {"layers": True},
+        {"heads": 2.0},
+        {"head_width": 10**30},
+        {"ff_multiple": 0},
+        {"causal_positions": 1},
+        {"rope_theta": float("nan")},
+        {"rope_theta": 0},
+        {"rope_theta": 10**400},
+        {"max_position": (1.0, 2.0)},
+        {"max_position": ("a", 1, 1)},
+        {"max_position": 3},
+        {"activation": ["gelu"]},
+    ],
+)
+def test_a_config_that_no_network_can_have_is_refused(values: dict[str, object]) -> None:
+    config = {**PRESETS["nano"].to_dict(), **values}
+    with pytest.raises((ModelError, TypeError)):
+        TransformerConfig.from_dict(config)

@@ -95,3 +95,25 @@ def test_both_orders_of_a_box_hold_the_same_numbers() -> None:
     """Channel slowest in one, fastest in the other."""
     slow, fast = space_to_depth(numbered(), (2, 2, 2)), boxes_to_channels(numbered(), (2, 2, 2))
     assert torch.equal(slow.unflatten(1, (3, 8)).transpose(1, 2).flatten(1, 2), fast)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"base_width": 10**12},
+        {"base_width": "48"},
+        {"latent_channels": 0},
+        {"patch_size": -4},
+        {"denoises": 1},
+        {"sigma_hidden": 0},
+        {"encoder_blocks": []},
+        {"decoder_blocks": [{"kind": "magic"}]},
+        {"decoder_blocks": [{"kind": "res_x", "layers": 10**9}]},
+        {"decoder_blocks": [{"kind": "res_x", "noise": "yes"}]},
+        {"decoder_blocks": [{"kind": "compress", "stride": [2, 2]}]},
+        {"decoder_blocks": [{"kind": "res_x_y", "multiplier": 16}] * 50},
+    ],
+)
+def test_a_config_that_no_autoencoder_can_have_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ModelError):
+        VAEConfig.from_dict({**PRESETS["nano"].to_dict(), **values})

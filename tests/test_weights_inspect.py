@@ -13,7 +13,7 @@ from overcrank.transformer import PRESETS as TRANSFORMERS
 from overcrank.transformer import Transformer
 from overcrank.vae import PRESETS as VAES
 from overcrank.vae import VAE
-from overcrank.weights import Card, Defaults, describe, save_model
+from overcrank.weights import Card, Defaults, describe, preset_names, save_model
 
 CARD = Card(
     name="tiny",
@@ -102,3 +102,21 @@ def test_the_command_prints_tables_of_both_networks(
     printed = capsys.readouterr().out
     for expected in ("vae:", "transformer:", "transformer_blocks.0", "missing: model.json"):
         assert expected in printed
+
+
+def test_a_damaged_network_is_not_described(folder: Path) -> None:
+    path = folder / "vae.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="damaged"):
+        describe(folder)
+
+
+def test_a_preset_is_not_hidden_by_a_file_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in preset_names():
+        Path(name).write_text("")
+        assert describe(name)["name"] == name

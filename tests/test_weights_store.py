@@ -187,10 +187,16 @@ def _flip_a_number(tensors: dict[str, Tensor]) -> None:
             lambda tensors: tensors.pop("encoder.conv_in.conv.bias"),
             "lacks encoder.conv_in.conv.bias",
         ),
-        (lambda tensors: tensors.update(stray=torch.ones(2)), "has surplus stray"),
+        (lambda tensors: tensors.update(stray=torch.ones(2)), "has surplus tensors stray"),
         (
             lambda tensors: tensors.update({"encoder.conv_in.conv.bias": torch.ones(3)}),
             r"has encoder.conv_in.conv.bias \(3,\) instead of \(8,\)",
+        ),
+        (
+            lambda tensors: tensors.update(
+                {"encoder.conv_in.conv.bias": torch.ones(8, dtype=torch.int8)}
+            ),
+            "has encoder.conv_in.conv.bias in torch.int8",
         ),
         (_flip_a_number, "damaged: its weights do not have the content hash"),
     ],
@@ -211,6 +217,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(
         ("config", "[1]", "describes no vae"),
         ("config", "{}", "describes no vae"),
         ("config", '{"depth": 9}', "has no field depth"),
+        ("config", "[" * 100_000, "describes no vae"),
         ("component", "audio", "got 'audio', right is vae"),
     ],
 )

@@ -7,6 +7,7 @@ L text tokens, D text width, F frames.
 import inspect
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
@@ -101,11 +102,12 @@ class Pipeline:
         """Make the one clip of a request."""
         stream = self.run(request)
         chunks: list[Tensor] = []
-        while True:
-            try:
-                chunks.append(next(stream))
-            except StopIteration as end:
-                return Video.of(torch.cat(chunks), end.value)
+        with _naming_lack_of_memory():
+            while True:
+                try:
+                    chunks.append(next(stream))
+                except StopIteration as end:
+                    return Video.of(torch.cat(chunks), end.value)
 
     def run(self, request: Request) -> Stream:
         """`stream` for a request that is made already."""
@@ -119,6 +121,10 @@ class Pipeline:
         return self._make(plan)
 
     def _make(self, plan: Plan) -> Stream:
+        with _naming_lack_of_memory():
+            return (yield from self._stages(plan))
+
+    def _stages(self, plan: Plan) -> Stream:
         """Text, noise, conditions, schedule, guidance, sampler, decoder: the whole way."""
         stages = Stages(self.hardware, ("text", "denoise", "decode"))
 
@@ -252,6 +258,22 @@ class Pipeline:
 
 
 load = Pipeline.from_pretrained
+
+
+@contextmanager
+def _naming_lack_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On the CPU, torch says it in words only.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
+            "allocate memory" not in str(error)
+        ):
+            raise
+        raise RunError(
+            "the clip does not fit into memory, got no more from the system: "
+            "make it smaller or shorter"
+        ) from error
 
 
 def _gaussian(plan: Plan, purpose: str) -> Tensor:

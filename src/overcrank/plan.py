@@ -59,7 +59,7 @@ class Plan:
             guidance=guidance
             if isinstance(guidance, Guidance)
             else Guidance(scale=float(guidance)),
-            conditions=request.all_conditions(),
+            conditions=tuple(given.opened(size) for given in request.all_conditions()),
             stop=sigma if request.decode_noise is None else 0.0,
             decode_noise=sigma if request.decode_noise is None else request.decode_noise,
             decode_sigma=sigma if model.vae.config.denoises else None,

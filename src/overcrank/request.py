@@ -1,10 +1,10 @@
 """What may be asked for, and what is left of it when a model has filled the gaps."""
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeGuard
 
 from torch import Tensor
 
@@ -12,16 +12,17 @@ from overcrank.conditioning import Clip, Image
 from overcrank.conditioning.image import Picture, check_picture
 from overcrank.errors import RequestError, SizeError
 from overcrank.flow import Guidance
-from overcrank.shapes import ClipSize
+from overcrank.shapes import MAX_FRAMES, MAX_SIDE, PIXELS_PER_CELL, ClipSize
+from overcrank.text import is_text
+from overcrank.weights.card import (
+    MAX_DECODE_SIGMA,
+    MAX_FRAME_RATE,
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    MIN_FRAME_RATE,
+)
 
-MAX_FRAMES = 100_000
-MAX_PIXELS = 16_384
-"""Of a side."""
 MAX_TOKENS = 2**18
-MAX_FRAME_RATE = 1_000.0
-MAX_STEPS = 1_000
-MAX_GUIDANCE = 100.0
-MAX_DECODE_SIGMA = 0.9
 MAX_SEED = 2**63 - 1
 
 OnStep = Callable[[int, int], None]
@@ -65,17 +66,17 @@ class Request:
 
     def __post_init__(self) -> None:
         self._check_text()
-        for name, high in (
-            ("height", MAX_PIXELS),
-            ("width", MAX_PIXELS),
-            ("num_frames", MAX_FRAMES),
-            ("num_inference_steps", MAX_STEPS),
+        for name, low, high in (
+            ("height", PIXELS_PER_CELL, MAX_SIDE),
+            ("width", PIXELS_PER_CELL, MAX_SIDE),
+            ("num_frames", 1, MAX_FRAMES),
+            ("num_inference_steps", 1, MAX_STEPS),
         ):
-            check_whole(name, getattr(self, name), 1, high)
+            check_whole(name, getattr(self, name), low, high)
         check_whole("seed", self.seed, 0, MAX_SEED, optional=False)
-        check_number("frame_rate", self.frame_rate, MAX_FRAME_RATE, above=True)
-        check_number("decode_sigma", self.decode_sigma, MAX_DECODE_SIGMA)
-        check_number("decode_noise", self.decode_noise, MAX_DECODE_SIGMA)
+        check_number("frame_rate", self.frame_rate, MIN_FRAME_RATE, MAX_FRAME_RATE)
+        check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA)
+        check_number("decode_noise", self.decode_noise, 0, MAX_DECODE_SIGMA)
         _check_guidance(self.guidance)
         self._check_sigmas()
         self._check_conditions()
@@ -129,6 +130,9 @@ class Request:
                     f"a prompt must say something, got {self.prompt!r}: "
                     "try 'a red ball bounces on a blue floor'"
                 )
+            _check_strings("a prompt", prompts)
+        if self.negative_prompt is not None:
+            _check_strings("negative_prompt", [self.negative_prompt])
         for name, tensor in (("prompt_embeds", embeds), ("negative_prompt_embeds", negative)):
             if tensor is not None and (tensor.ndim != 3 or 0 in tensor.shape):
                 raise RequestError(
@@ -164,37 +168,50 @@ class Request:
                 "sigmas say how many steps there are, got num_inference_steps="
                 f"{self.num_inference_steps} as well: give one of them"
             )
-        levels = [*self.sigmas, 0.0]
-        falling = all(
-            isinstance(now, int | float) and now > after for now, after in pairwise(levels)
+        levels = self.sigmas if isinstance(self.sigmas, Sequence) else ()
+        falls = all(_is_number(level) for level in levels) and all(
+            now > after for now, after in pairwise([*levels, 0.0])
         )
-        if not falling or not 1 < len(levels) <= MAX_STEPS + 1 or levels[0] > 1:
+        if not falls or not 1 <= len(levels) <= MAX_STEPS or levels[0] > 1:
             raise RequestError(
-                f"sigmas fall from at most 1 and stay above 0, got {list(self.sigmas)}: "
+                f"sigmas fall from at most 1 and stay above 0, got {_shown(self.sigmas)}: "
                 "try [1.0, 0.75, 0.5, 0.25]"
             )
 
 
 def _check_guidance(guidance: object) -> None:
     if not isinstance(guidance, Guidance):
-        check_number("guidance", guidance, MAX_GUIDANCE)
+        check_number("guidance", guidance, 0, MAX_GUIDANCE)
         return
-    check_number("guidance.scale", guidance.scale, MAX_GUIDANCE)
-    check_number("guidance.stg_scale", guidance.stg_scale, MAX_GUIDANCE)
-    check_number("guidance.rescale", guidance.rescale, 1.0)
+    for name, high in (("scale", MAX_GUIDANCE), ("stg_scale", MAX_GUIDANCE), ("rescale", 1)):
+        check_number(f"guidance.{name}", getattr(guidance, name), 0, high, optional=False)
     layers = guidance.stg_layers
     named = isinstance(layers, tuple | list) and all(type(layer) is int for layer in layers)
     if not named or (guidance.stg_scale and not layers):
         raise RequestError(
-            f"guidance.stg_layers are numbers of layers, got {layers!r} with stg_scale "
-            f"{guidance.stg_scale:g}: try stg_layers=(1,)"
+            f"guidance.stg_layers are numbers of layers, got {_shown(layers)} with "
+            f"stg_scale {guidance.stg_scale:g}: try [1]"
         )
     interval = guidance.interval
     ends = isinstance(interval, tuple | list) and len(interval) == 2
-    if not ends or not 0 <= interval[0] <= interval[1] <= 1:
+    if not ends or not all(map(_is_number, interval)) or not 0 <= interval[0] <= interval[1] <= 1:
         raise RequestError(
-            f"guidance.interval is two levels in [0, 1], got {interval!r}: try (0.0, 1.0)"
+            "guidance.interval is two levels from 0 to 1, the lower first, got "
+            f"{_shown(interval)}: try [0.0, 1.0]"
         )
+    if not isinstance(guidance.project, bool):
+        raise RequestError(
+            f"guidance.project is true or false, got {_shown(guidance.project)}: choose one"
+        )
+
+
+def _check_strings(name: str, texts: Sequence[object]) -> None:
+    for text in texts:
+        if not is_text(text):
+            raise RequestError(
+                f"{name} is text that UTF-8 can write, got {_shown(text)}: "
+                "leave out what is no character"
+            )
 
 
 def check_whole(name: str, value: object, low: int, high: int, *, optional: bool = True) -> None:
@@ -207,19 +224,33 @@ def check_whole(name: str, value: object, low: int, high: int, *, optional: bool
         number = low - 1
     if not low <= number <= high:
         kind = SizeError if name in ("height", "width", "num_frames") else RequestError
-        raise kind(f"{name} is a whole number from {low} to {high}, got {value!r}: choose one")
+        what = "multiple of 32" if name in ("height", "width") else "whole number"
+        raise kind(f"{name} is a {what} from {low} to {high}, got {_shown(value)}: choose one")
 
 
-def check_number(name: str, value: object, high: float, *, above: bool = False) -> None:
-    """Refuse what is no number in [0, high], or in (0, high] with `above`; None passes."""
-    if value is None:
+def check_number(
+    name: str, value: object, low: float, high: float, *, optional: bool = True
+) -> None:
+    """Refuse what is no number in [low, high]; None passes where it is `optional`."""
+    if value is None and optional:
         return
-    fits = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= high
-    if not fits or isinstance(value, bool) or (above and value == 0):
-        low = "above 0" if above else "at least 0"
+    if not _is_number(value) or not low <= value <= high:
         raise RequestError(
-            f"{name} is a number {low} and at most {high:g}, got {value!r}: choose one"
+            f"{name} is a number from {low:g} to {high:g}, got {_shown(value)}: choose one"
         )
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    """As in Python, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number too long to write"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def check_size(frames: int, height: int, width: int) -> ClipSize:

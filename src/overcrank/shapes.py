@@ -13,6 +13,10 @@ PIXELS_PER_CELL = 32
 FRAMES_PER_CELL = 8
 LATENT_CHANNELS = 128
 
+MAX_FRAMES = 99_993
+MAX_SIDE = 16_384
+"""In pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipSize:

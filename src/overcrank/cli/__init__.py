@@ -3,8 +3,10 @@
 Exit codes: 0 done, 1 the run failed, 2 the request is wrong, 130 stopped with Ctrl-C.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from importlib import import_module
 from typing import Annotated, ParamSpec
@@ -28,7 +30,20 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; always ends with SystemExit, as a program does."""
     words = with_dashes(sys.argv[1:] if argv is None else argv)
-    _app(words)(words, prog_name="overcrank")
+    try:
+        try:
+            _app(words)(words, prog_name="overcrank")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        print(
+            f"error: the results cannot be shown or kept, got {error.strerror or error}: "
+            "make room on the disk, or look at where they go",
+            file=sys.stderr,
+        )
+        with suppress(OSError, ValueError):  # or Python would try once more as it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 def with_dashes(argv: Sequence[str]) -> list[str]:
@@ -91,6 +106,13 @@ def _with_exit_codes(command: Callable[Arguments, None]) -> Callable[Arguments, 
         except OvercrankError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(1 if isinstance(error, RunError) else 2) from None
+        except MemoryError:
+            print(
+                "error: this does not fit into memory, got no more from the system: "
+                "make it smaller",
+                file=sys.stderr,
+            )
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -1,7 +1,7 @@
 """overcrank generate: a clip from text, and a picture if there is one."""
 
 import json as json_format
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,30 +9,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overcrank.cli.progress import Progress
-from overcrank.cli.values import number, whole
+from overcrank.cli.values import naming_flags, number, whole
 from overcrank.errors import RequestError
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
 
 if TYPE_CHECKING:
+    from overcrank.request import Request
     from overcrank.video import Video
+    from overcrank.weights import Defaults
 
-SETTABLE = ("decode_noise", "decode_sigma", "negative_prompt", "sigmas")
-"""Fields of a request without a flag of their own; the fields of guidance come on top."""
+SETTABLE = (
+    *("decode_noise", "decode_sigma", "negative_prompt", "sigmas"),
+    *("guidance.interval", "guidance.project", "guidance.rescale"),
+    *("guidance.stg_layers", "guidance.stg_scale"),
+)
+"""Fields of a request, and of its guidance, without a flag of their own."""
+
+OWN = "By default the model's own."
 
 
 def generate_command(
     prompt: Annotated[str, typer.Argument(help="What the clip shows.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The mp4 to write.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The mp4 to write.")],
     image: Annotated[Path | None, typer.Option(help="A picture to begin with.")] = None,
     model: Annotated[str, typer.Option(help="A preset or a model folder.")] = "pocket",
     width: Annotated[
-        int | None, typer.Option(parser=whole, metavar="INT", help="In pixels, a multiple of 32.")
+        int | None,
+        typer.Option(parser=whole, metavar="INT", help=f"In pixels, a multiple of 32. {OWN}"),
     ] = None,
     height: Annotated[
-        int | None, typer.Option(parser=whole, metavar="INT", help="In pixels, a multiple of 32.")
+        int | None,
+        typer.Option(parser=whole, metavar="INT", help=f"In pixels, a multiple of 32. {OWN}"),
     ] = None,
     num_frames: Annotated[
-        int | None, typer.Option(parser=whole, metavar="INT", help="8n + 1.")
+        int | None, typer.Option(parser=whole, metavar="INT", help=f"8n + 1. {OWN}")
     ] = None,
     seconds: Annotated[
         float | None,
@@ -43,15 +53,17 @@ def generate_command(
         ),
     ] = None,
     fps: Annotated[
-        float | None, typer.Option(parser=number, metavar="NUMBER", help="Frames a second.")
+        float | None, typer.Option(parser=number, metavar="NUMBER", help=f"Frames a second. {OWN}")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(parser=whole, metavar="INT", help="Denoising steps.")
+        int | None, typer.Option(parser=whole, metavar="INT", help=f"Denoising steps. {OWN}")
     ] = None,
     guidance_scale: Annotated[
         float | None,
         typer.Option(
-            parser=number, metavar="NUMBER", help="How closely the text is followed; 1 is off."
+            parser=number,
+            metavar="NUMBER",
+            help=f"How closely the text is followed; 1 is off. {OWN}",
         ),
     ] = None,
     seed: Annotated[
@@ -60,7 +72,11 @@ def generate_command(
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="guidance.rescale=0.7 and the like."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help=f"guidance.rescale=0.7 and the like. Keys: {', '.join(SETTABLE)}.",
+        ),
     ] = None,
     metadata: Annotated[
         bool, typer.Option("--metadata/--no-metadata", help="Write the prompt into the file.")
@@ -68,65 +84,105 @@ def generate_command(
     json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")] = False,
 ) -> None:
     """Make a clip from text."""
+    with naming_flags():
+        start = perf_counter()
+        settings = _settings(set_ or [])
+        refinements = {
+            key.removeprefix("guidance."): settings.pop(key)
+            for key in list(settings)
+            if key.startswith("guidance.")
+        }
+        request = {
+            "prompt": prompt,
+            "width": width,
+            "height": height,
+            "num_frames": num_frames,
+            "frame_rate": fps,
+            "num_inference_steps": steps,
+            "guidance": guidance_scale,
+            "seed": seed,
+            **settings,
+        }
+        wish = Wish(request, refinements, seconds, image)
+        video, spent, remarks = _make(wish, output, model, dtype, metadata)
+        spent["total"] = perf_counter() - start
+    summary = _summary(video, output, spent, remarks)
+    print(json_format.dumps(summary) if json else _in_words(summary))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the words of a command come to."""
+
+    request: dict[str, Any]
+    refinements: dict[str, Any]
+    """Fields of guidance besides its scale."""
+    seconds: float | None
+    image: Path | None
+
+
+def _make(
+    wish: Wish, output: str, model: str, dtype: str, metadata: bool
+) -> tuple["Video", dict[str, float], list[str]]:
+    """The clip, the seconds that went to loading and writing, and remarks."""
     import overcrank
-    from overcrank.flow import Guidance
-    from overcrank.media import check_output, read_image
-    from overcrank.request import MAX_FRAMES, Request, check_number
+    from overcrank.media import check_output
+    from overcrank.weights.card import Card
+    from overcrank.weights.model import find_model
 
-    settings = _settings(set_ or [])
-    refinements = {
-        key.removeprefix("guidance."): settings.pop(key)
-        for key in list(settings)
-        if key.startswith("guidance.")
-    }
-    wishes: dict[str, Any] = {
-        "prompt": prompt,
-        "width": width,
-        "height": height,
-        "num_frames": num_frames,
-        "frame_rate": fps,
-        "num_inference_steps": steps,
-        "guidance": guidance_scale,
-        "seed": seed,
-        **settings,
-    }
-    # Whatever can be refused without the model is refused before it is loaded.
-    request = Request(**wishes)
-    replace(request, guidance=Guidance(1.0, **refinements))
+    # Whatever can be refused without the networks is refused before they are loaded.
     check_output(output)
-    check_number("seconds", seconds, MAX_FRAMES, above=True)
-    if seconds is not None and num_frames is not None:
-        raise RequestError(
-            f"--seconds and --num-frames say the same, got {seconds:g} and {num_frames}: give one"
-        )
-    if image is not None:
-        request = replace(request, image=read_image(image))
-
-    remarks: list[str] = []
+    request, remarks = _request(wish, Card.read(find_model(model)).defaults)
     with Progress() as progress:
         progress.stage("load")
+        start = perf_counter()
         pipe = overcrank.load(model, dtype=dtype)
-        defaults = pipe.model.defaults
-        if refinements:
-            scale = defaults.guidance if guidance_scale is None else guidance_scale
-            request = replace(request, guidance=Guidance(scale, **refinements))
-        if seconds is not None:
-            rate = fps or defaults.frame_rate
-            frames = nearest_frames(seconds * rate)
-            request = replace(request, num_frames=frames)
-            if frames != seconds * rate:
-                remarks.append(
-                    f"{seconds:g} s at {rate:g} frames a second became {frames} frames "
-                    f"({frames / rate:.3g} s): a clip has 8n + 1"
-                )
+        loaded = perf_counter()
         progress.stage("text")
         video = pipe.generate(replace(request, on_step=progress.on_step))
         progress.stage("write")
-        start = perf_counter()
+        made = perf_counter()
         video.save(output, metadata=metadata)
-        written = perf_counter() - start
-    summary = _summary(video, output, written, remarks)
-    print(json_format.dumps(summary) if json else _in_words(summary))
+        spent = {"load": loaded - start, "write": perf_counter() - made}
+    return video, spent, remarks
+
+
+def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
+    from overcrank.flow import Guidance
+    from overcrank.media import read_image
+    from overcrank.request import Request, check_number, check_size
+    from overcrank.shapes import MAX_FRAMES
+
+    request, remarks = Request(**wish.request), []
+    if wish.refinements:
+        replace(request, guidance=Guidance(1.0, **wish.refinements))
+        scale = request.guidance
+        assert not isinstance(scale, Guidance)
+        scale = defaults.guidance if scale is None else scale
+        request = replace(request, guidance=Guidance(scale, **wish.refinements))
+    if wish.seconds is not None:
+        if request.num_frames is not None:
+            raise RequestError(
+                f"--seconds and --num-frames say the same, got {wish.seconds:g} and "
+                f"{request.num_frames}: give one"
+            )
+        rate = request.frame_rate or defaults.frame_rate
+        check_number("--seconds", wish.seconds, 0.001, MAX_FRAMES // rate)
+        frames = nearest_frames(wish.seconds * rate)
+        request = replace(request, num_frames=frames)
+        if frames != wish.seconds * rate:
+            remarks.append(
+                f"{wish.seconds:g} s at {rate:g} frames a second became {_count(frames)} "
+                f"({frames / rate:.3g} s): a clip has 8n + 1"
+            )
+    check_size(
+        request.num_frames or defaults.frames,
+        request.height or defaults.height,
+        request.width or defaults.width,
+    )
+    if wish.image is not None:
+        request = replace(request, image=read_image(wish.image))
+    return request, remarks
 
 
 def nearest_frames(frames: float) -> int:
@@ -136,35 +192,36 @@ def nearest_frames(frames: float) -> int:
 
 
 def _settings(settings: list[str]) -> dict[str, Any]:
-    """`--set` as fields of a request; the values are YAML."""
+    """`--set` as fields of a request; the values are YAML, but a negative prompt is text as is."""
     import yaml
 
-    from overcrank.flow import Guidance
-
-    known = [*SETTABLE, *(f"guidance.{field.name}" for field in fields(Guidance))]
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         key = key.strip().replace("-", "_")
-        if not equals or key not in known:
+        if not equals or key not in SETTABLE:
             raise RequestError(
-                f"--set takes KEY=VALUE, got {setting!r}: the keys are {', '.join(known)}"
+                f"--set takes KEY=VALUE, got {setting!r}: the keys are {', '.join(SETTABLE)}; "
+                "other wishes have a flag of their own, see --help"
             )
         try:
-            values[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            values[key] = text if key == "negative_prompt" else yaml.safe_load(text)
+        # Some words make YAML stumble over itself instead of refusing them.
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             raise RequestError(
-                f"the value of --set {key} cannot be read, got {text!r}: try a number"
-            ) from error
+                f"the value of --set {key} cannot be read, got {text[:80]!r}: try a number"
+            ) from None
     return values
 
 
-def _summary(video: "Video", path: Path, written: float, remarks: list[str]) -> dict[str, Any]:
+def _summary(
+    video: "Video", path: str, spent: dict[str, float], remarks: list[str]
+) -> dict[str, Any]:
     recipe, report = video.recipe, video.report
     guidance = recipe["guidance"]
     assert isinstance(guidance, dict)
     return {
-        "path": str(path),
+        "path": path,
         "width": recipe["width"],
         "height": recipe["height"],
         "num_frames": recipe["num_frames"],
@@ -172,7 +229,7 @@ def _summary(video: "Video", path: Path, written: float, remarks: list[str]) -> 
         "seed": recipe["seed"],
         "steps": recipe["num_inference_steps"],
         "guidance_scale": guidance["scale"],
-        "seconds": {**report.seconds, "write": written},
+        "seconds": {**report.seconds, **spent},
         "realtime_factor": report.realtime_factor,
         "peak_memory": report.peak_memory,
         "warnings": [*remarks, *report.warnings],
@@ -180,11 +237,17 @@ def _summary(video: "Video", path: Path, written: float, remarks: list[str]) -> 
 
 
 def _in_words(summary: dict[str, Any]) -> str:
-    spent = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary["seconds"].items())
-    size = f"{summary['num_frames']} frames of {summary['width']} x {summary['height']}"
+    spent = {name: f"{name} {seconds:.2f} s" for name, seconds in summary["seconds"].items()}
+    stages = ", ".join(spent[name] for name in ("text", "denoise", "decode"))
+    size = f"{_count(summary['num_frames'])} of {summary['width']} x {summary['height']}"
     lines = [
         f"{summary['path']}: {size} at {summary['frame_rate']:g} frames a second",
-        f"{summary['realtime_factor']:.2f} times as fast as it plays ({spent})",
+        f"{summary['realtime_factor']:.2f} times as fast as it plays ({stages})",
+        f"besides: {spent['load']}, {spent['write']}; {spent['total']} with everything",
         *(f"note: {warning}" for warning in summary["warnings"]),
     ]
     return "\n".join(lines)
+
+
+def _count(frames: int) -> str:
+    return "1 frame" if frames == 1 else f"{frames} frames"

@@ -6,16 +6,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+CONFIG_HELP = "YAML file, or pocket-vae, pocket-decoder, pocket-transformer"
+
 
 def train_command(
-    config: Annotated[str, typer.Argument(help="YAML file, or pocket-vae, pocket-transformer")],
+    config: Annotated[str, typer.Argument(help=CONFIG_HELP)],
     folder: Annotated[
         Path | None, typer.Option("--folder", "-o", help="run folder; runs/<config> if not given")
     ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="change a value: optim.lr=1e-4")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all if not given")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="CPU threads; all if not given")
+    ] = None,
 ) -> None:
     """Train a network. To resume, run the same command again."""
     import torch
@@ -29,6 +33,12 @@ def train_command(
     folder = folder or Path("runs") / Path(config).stem
 
     def show(event: dict[str, Any]) -> None:
+        if "lost" in event:
+            console.print(
+                f"stopped at step {event['step']}: the last {event['lost']} steps are lost; "
+                f"the same command goes on from step {event['step'] - event['lost']}"
+            )
+            return
         console.print("  ".join(f"{name} {_short(value)}" for name, value in event.items()))
 
     train(run, build_objective(run, folder, show), folder, show)

@@ -1,6 +1,31 @@
-"""Numbers on the command line; typer's own refusals do not say what was given."""
+"""What stands on the command line, read and named as its user knows it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
+
+from overcrank.errors import RequestError
+
+FLAGS = {
+    "frame_rate": "--fps",
+    "guidance": "--guidance-scale",
+    "num_frames": "--num-frames",
+    "num_inference_steps": "--steps",
+}
+"""Fields of a request whose flag has another name."""
+
+
+@contextmanager
+def naming_flags() -> Iterator[None]:
+    """Refusals of a field name its flag as well."""
+    try:
+        yield
+    except RequestError as error:
+        names = rf"(?:^|(?<=got ))({'|'.join(FLAGS)})(?=[ =])"
+        message = re.sub(names, lambda found: f"{FLAGS[found[1]]} ({found[1]})", str(error))
+        raise type(error)(message) from error
 
 
 def whole(text: str) -> int:

@@ -1,7 +1,8 @@
 """The beginning of a clip, given as frames: the model goes on from there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,19 +35,28 @@ class Clip:
                 f"got {type(self.frames).__name__}: give one of these"
             )
 
+    def opened(self, size: ClipSize) -> Self:
+        """With its file read, refused if it cannot begin a clip of this size."""
+        return replace(self, frames=self._open(size))
+
     def apply(self, state: LatentState, vae: VAE) -> LatentState:
         """Put the frames into the first latent frames."""
-        frames = self.frames if isinstance(self.frames, Tensor) else read_frames(self.frames)[0]
-        clip = state.size.clip
-        given = ClipSize(len(frames), clip.height, clip.width)
-        if given.frames > clip.frames:
-            raise SizeError(
-                f"a clip cannot begin with more frames than it has, got {given.frames} for "
-                f"{clip.frames}: give at most {clip.frames}, or ask for a longer clip"
-            )
-        video_CFHW = torch.stack([fitted(frame, state, self.fit) for frame in frames], dim=1)
+        size = state.size.clip
+        frames = self._open(size)
+        video_CFHW = torch.stack([fitted(frame, size, self.fit) for frame in frames], dim=1)
         latent = vae.encode(video_CFHW[None].to(state.tokens_BNC))
         return state.begin_with(latent, self.strength)
+
+    def _open(self, size: ClipSize) -> Tensor:
+        frames = self.frames if isinstance(self.frames, Tensor) else read_frames(self.frames)[0]
+        given = ClipSize(len(frames), size.height, size.width)
+        if given.frames > size.frames:
+            raise SizeError(
+                f"a clip cannot begin with more frames than it has, got {given.frames} for "
+                f"{size.frames}: give at most {size.frames}, or ask for a longer clip"
+            )
+        fitted(frames[0], size, self.fit)  # all have one size
+        return frames
 
     def describe(self) -> dict[str, object]:
         """Where and how firmly; not the frames themselves."""

@@ -1,7 +1,8 @@
 """A picture that the clip begins with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Self
 
 import PIL.Image
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from overcrank.conditioning.state import LatentState, check_place
 from overcrank.errors import RequestError, SizeError
 from overcrank.media import fit_image, read_image
+from overcrank.shapes import ClipSize
 from overcrank.vae import VAE
 
 Picture = str | PathLike[str] | PIL.Image.Image | Tensor
@@ -30,9 +32,13 @@ class Image:
         check_place("a picture", self.at, self.strength)
         check_picture(self.image)
 
+    def opened(self, size: ClipSize) -> Self:
+        """With its file read, refused if it cannot go into a clip of this size."""
+        return replace(self, image=_open(self.image, size, self.fit))
+
     def apply(self, state: LatentState, vae: VAE) -> LatentState:
         """Put the picture into the first latent frame."""
-        pixels_CHW = fitted(self.image, state, self.fit)
+        pixels_CHW = fitted(self.image, state.size.clip, self.fit)
         latent = vae.encode(pixels_CHW[None, :, None].to(state.tokens_BNC))
         return state.begin_with(latent, self.strength)
 
@@ -42,7 +48,7 @@ class Image:
 
 
 def check_picture(picture: object) -> None:
-    """Refuse what is not a `Picture`; a file is opened only when it is needed."""
+    """Refuse what is not a `Picture`; a file is opened by `Image.opened`."""
     if isinstance(picture, Tensor):
         if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise RequestError(
@@ -56,9 +62,12 @@ def check_picture(picture: object) -> None:
         )
 
 
-def fitted(picture: Picture, state: LatentState, fit: bool) -> Tensor:
+def fitted(picture: Picture, size: ClipSize, fit: bool) -> Tensor:
     """The picture in the size of the clip, (3, H, W) in [-1, 1]."""
-    size = state.size.clip
+    return fit_image(_open(picture, size, fit), size.height, size.width)
+
+
+def _open(picture: Picture, size: ClipSize, fit: bool) -> PIL.Image.Image:
     if isinstance(picture, Tensor):
         image = PIL.Image.fromarray(picture.cpu().numpy())
     elif isinstance(picture, PIL.Image.Image):
@@ -70,4 +79,4 @@ def fitted(picture: Picture, state: LatentState, fit: bool) -> Tensor:
             f"a picture must have the size of the clip, got {image.width} x {image.height} "
             f"for {size.width} x {size.height}: resize it, or allow it to be fitted"
         )
-    return fit_image(image, size.height, size.width)
+    return image

@@ -1,8 +1,8 @@
 """Toybox clips rendered, encoded and captioned once, then seen many times.
 
-A cache is a folder of safetensors shards. Every shard names the content hash of the VAE and the
-text encoder that made it; shards of another VAE are refused. Making a cache goes on where it
-stopped: a shard is a function of its number.
+A cache is a folder of safetensors shards. Every shard says what it was made with, and shards made
+with anything else are refused. Making a cache goes on where it stopped: a shard is a function of
+its number.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -35,24 +35,42 @@ class LatentClip:
     """Embeddings (L, E) of its captions."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSpec:
+    """What a cache holds, and what made it."""
+
+    size: ClipSize
+    clips: int
+    captions: int
+    seed: int
+    latent_hash: str
+    """Of the autoencoder."""
+    text: str
+    """Name of the text encoder."""
+
+    def metadata(self) -> dict[str, str]:
+        """What every shard says of itself; shards do not depend on how many there are."""
+        return {
+            "latent_hash": self.latent_hash,
+            "text": self.text,
+            "size": f"{self.size.frames} x {self.size.height} x {self.size.width}",
+            "captions": str(self.captions),
+            "seed": str(self.seed),
+        }
+
+    def paths(self, folder: Path) -> list[Path]:
+        """The shards, as many as the clips need."""
+        return [folder / f"{n:05d}.safetensors" for n in range(-(-self.clips // PER_SHARD))]
+
+
 class LatentCache:
     """The shards of a folder, in memory as float16."""
 
-    def __init__(self, folder: Path, latent_hash: str) -> None:
-        paths = sorted(folder.glob("*.safetensors"))
-        if not paths:
-            raise ModelError(f"no cached latents in {folder}: make them first")
+    def __init__(self, folder: Path, spec: CacheSpec) -> None:
         self._shards = []
-        for path in paths:
-            with safe_open(path, "pt") as file:
-                made_by = file.metadata()["latent_hash"]
-            if made_by != latent_hash:
-                raise ModelError(
-                    f"{path} was encoded by another VAE ({made_by[:12]}, not {latent_hash[:12]}): "
-                    "delete the folder and let the run make it again"
-                )
+        for path in spec.paths(folder):
+            _check_shard(path, spec)
             self._shards.append(load_file(path))
-
         self.empty_LD = self._shards[0]["empty"].float()
         """Embedding of the empty prompt."""
 
@@ -71,36 +89,42 @@ class LatentCache:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheSpec:
-    """What a cache holds."""
-
-    size: ClipSize
-    clips: int
-    captions: int
-    seed: int
-
-
 @torch.no_grad()
 def make_cache(
     folder: Path,
     spec: CacheSpec,
     encode: Callable[[Tensor], Tensor],
-    latent_hash: str,
     text: TextEncoder,
     on_shard: Callable[[int, int], None],
 ) -> None:
     """Make the shards that are missing. `encode` takes a video (1, 3, F, H, W) to its latent."""
     folder.mkdir(parents=True, exist_ok=True)
-    total = -(-spec.clips // PER_SHARD)
-    for number in range(total):
-        path = folder / f"{number:05d}.safetensors"
+    paths = spec.paths(folder)
+    for path in paths:
+        if path.exists():
+            _check_shard(path, spec)
+    for number, path in enumerate(paths):
         if not path.exists():
             tensors = _make_shard(number, spec, encode, text)
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            save_file(tensors, temporary, {"latent_hash": latent_hash, "text": text.name})
+            save_file(tensors, temporary, spec.metadata())
             temporary.replace(path)
-        on_shard(number + 1, total)
+        on_shard(number + 1, len(paths))
+
+
+def _check_shard(path: Path, spec: CacheSpec) -> None:
+    try:
+        with safe_open(path, "pt") as file:
+            found: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read: {error}: delete it, it is made again") from None
+    for name, wanted in spec.metadata().items():
+        if found.get(name) != wanted:
+            raise ModelError(
+                f"the cached latents in {path} do not fit this run: got {name} "
+                f"{found.get(name, 'not stated')}, right is {wanted}: delete the folder and let "
+                "the run make it again, or set latents.folder to another one"
+            )
 
 
 def _make_shard(

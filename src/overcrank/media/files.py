@@ -1,5 +1,6 @@
 """Questions to the file system that have to be answered before any work begins."""
 
+import os
 import tempfile
 from contextlib import suppress
 from os import PathLike
@@ -25,19 +26,25 @@ def readable_file(path: str | PathLike[str], kind: str) -> Path:
 
 
 def check_output(path: str | PathLike[str]) -> Path:
-    """Refuse an output that could not be written, before any work is done for it.
+    """The file that will be written, links followed; refuses one that could not be.
 
     Missing folders are allowed when they can be made; nothing is left behind.
     """
-    target = Path(path)
-    if target.suffix.lower() != ".mp4":
+    if Path(path).suffix.lower() != ".mp4":
         raise MediaError(
-            f"a clip is written as mp4, got {str(target)!r}: give a file name that ends in .mp4"
+            f"a clip is written as mp4, got {os.fspath(path)!r}: "
+            "give a name with something before .mp4, such as clip.mp4"
         )
     try:
+        target = Path(os.path.realpath(path))
+        str(target).encode()  # players and the log could not name it
         if target.is_dir():
             raise MediaError(
                 f"a clip needs a file to go to, got the folder {target}: try {target / 'clip.mp4'}"
+            )
+        if target.exists() and not target.is_file():
+            raise MediaError(
+                f"a clip goes to a regular file, got {target}, which is none: give another name"
             )
         with suppress(FileNotFoundError):
             target.lstat()  # a name that no file can have is told here
@@ -48,7 +55,7 @@ def check_output(path: str | PathLike[str]) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(
-            f"the output cannot be written, got {str(target)!r} ({reason}): "
+            f"the output cannot be written, got {os.fspath(path)!r} ({reason}): "
             "give a path in a folder that you may write to"
         ) from error
     return target

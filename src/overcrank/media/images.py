@@ -1,6 +1,5 @@
 """Read a picture, and fit it to the size of a clip."""
 
-import struct
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -26,18 +25,20 @@ def read_image(path: str | PathLike[str]) -> Image.Image:
     try:
         # Pillow warns of, or refuses, a very large picture; both become our own refusal.
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(file, formats=FORMATS)
-        with image:
-            _check_size(image.size, file)
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            with Image.open(file, formats=FORMATS) as image:
+                _check_size(image.size, file)
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except MediaError:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _too_large(file) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except Exception as error:  # a damaged file makes a decoder raise anything
         raise MediaError(
             f"a picture cannot be read: {file} is damaged or not a picture; "
-            f"give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+            f"give a file of one of these kinds: {', '.join(FORMATS)}"
         ) from error
 
 
@@ -47,7 +48,7 @@ def fit_image(image: Image.Image, height: int, width: int) -> Tensor:
     What the aspect ratio leaves over is cut off on both sides alike; the rest is resized with an
     antialiasing Lanczos filter.
     """
-    fitted = ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+    fitted = ImageOps.fit(_to_rgb(image), (width, height), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(fitted))
     return pixels.permute(2, 0, 1).float() / 127.5 - 1
 
@@ -71,6 +72,11 @@ def _too_large(file: Path) -> MediaError:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise MediaError(
+            "a picture has 8 or 16 bits a channel, got floating point numbers, whose range "
+            "nobody knows: convert it to PNG first"
+        )
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scale
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     if not image.has_transparency_data:

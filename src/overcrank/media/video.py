@@ -34,6 +34,9 @@ LIMITED_RANGE = 1
 PRESET = "veryfast"
 """Half the processor time of "medium" and no larger a file, for 1.4 dB (docs/log.md)."""
 
+MIN_FRAME_RATE = 0.1
+"""Frames a second are stored as a fraction of small numbers; less would be rounded."""
+
 MAX_PIXELS = 1 << 30
 """A video is held in memory as a whole; longer ones are refused (3 GiB of RGB)."""
 
@@ -158,9 +161,10 @@ def _check_chunk(chunk: Tensor, stream: "VideoStream | None") -> None:
 
 
 def _rational(frame_rate: float) -> Fraction:
-    if not math.isfinite(frame_rate) or frame_rate <= 0:
+    if not math.isfinite(frame_rate) or frame_rate < MIN_FRAME_RATE:
         raise MediaError(
-            f"a frame rate is a positive number, got {frame_rate}: try 24 frames a second"
+            f"a frame rate is a number of at least {MIN_FRAME_RATE}, got {frame_rate}: "
+            "try 24 frames a second"
         )
     return Fraction(frame_rate).limit_denominator(1001)
 
@@ -211,7 +215,7 @@ def _to_rgb(frame: "av.VideoFrame") -> Tensor:
 
 def _too_long(file: Path, frames: int, frame: "av.VideoFrame") -> MediaError:
     return MediaError(
-        f"a video is too long, got {frames} or more frames of {frame.width} x {frame.height} "
+        f"a video is too long, got at least {frames} frames, {frame.width} x {frame.height}, "
         f"in {file}: cut it or scale it down first"
     )
 

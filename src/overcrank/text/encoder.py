@@ -52,6 +52,14 @@ class TextEncoder(Protocol):
         ...
 
 
+def is_text(value: object) -> bool:
+    """Whether `value` is a string that UTF-8 can write; half of a surrogate pair it cannot."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def tokenize(tokenizer: Any, prompts: Sequence[str], longest: int) -> tuple[Tensor, Tensor]:
     """Token ids (B, L), int64, and the keep-mask (B, L), bool, with special tokens added.
 

@@ -1,35 +1,58 @@
 """A training run: one YAML file, strictly read.
 
-A key that is not known is an error that names the nearest one. `--set optim.lr=1e-4` changes a
-value by its dotted name. Presets are YAML files inside the package.
+A key that is not known is an error that names the nearest one, or those of its group.
+`--set optim.lr=1e-4` changes a value by its dotted name. Presets are YAML files in the package.
 """
 
 import difflib
+import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from overcrank import transformer, vae
 from overcrank.errors import RequestError
+from overcrank.shapes import ClipSize
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+"""A number in [0, 1)."""
 
 
 class Strict(BaseModel):
-    """No unknown keys, no changes after reading."""
+    """No unknown keys, no infinite numbers, no changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Stage(Strict):
-    """From step `start` on, batches have this shape."""
+class Shaped(Strict):
+    """A group of keys with the size of a clip."""
 
-    start: int = Field(default=0, ge=0)
     frames: PositiveInt
     size: PositiveInt
-    """Height and width in pixels; smaller than 128: a random crop of a 128 x 128 clip."""
+
+    @property
+    def clip(self) -> ClipSize:
+        """The size as the networks know it."""
+        return ClipSize(self.frames, self.size, self.size)
+
+    @model_validator(mode="after")
+    def _on_the_grid(self) -> Self:
+        _ = self.clip
+        return self
+
+
+class Stage(Shaped):
+    """From step `start` on, batches have this shape.
+
+    An autoencoder's clips smaller than 128 are random crops of 128 x 128.
+    """
+
+    start: int = Field(default=0, ge=0)
     batch: PositiveInt
 
 
@@ -37,12 +60,12 @@ class Optim(Strict):
     """AdamW with warm-up, a constant rate, and a linear fall to zero over the last steps."""
 
     lr: float = Field(gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
     warmup: int = Field(default=200, ge=0)
     fall: int = Field(default=0, ge=0)
-    ema: float = Field(default=0.999, ge=0, lt=1)
+    ema: Share = 0.999
     fan_in: int | None = Field(default=None, ge=1)
     """Matrices with more inputs than this learn at a rate that falls as 1 / inputs, so that one
     step changes every layer's output by about as much. Yang et al., arXiv:2203.03466, table 8."""
@@ -59,7 +82,7 @@ class VAELoss(Strict):
     """Latents are noised with a level up to this before decoding, in 70 % of the samples."""
 
 
-class Latents(Strict):
+class Latents(Shaped):
     """Clips that are rendered and encoded once and then seen many times."""
 
     clips: PositiveInt
@@ -78,6 +101,10 @@ class Conditions(Strict):
     first_frame: float = Field(default=0.3, ge=0, le=1)
 
 
+ONLY_FOR = {"vae": ("freeze", "loss"), "transformer": ("vae", "latents", "conditions")}
+"""Keys that one kind of run alone understands."""
+
+
 class RunConfig(Strict):
     """Everything that decides the outcome of a run."""
 
@@ -91,7 +118,7 @@ class RunConfig(Strict):
     freeze: list[str] = []
     """Parts of the network that stay as they are. With the encoder frozen, the latents and their
     statistics do too, and a transformer trained on them still fits."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     steps: PositiveInt
     stages: list[Stage] = Field(min_length=1)
     optim: Optim
@@ -102,28 +129,59 @@ class RunConfig(Strict):
     log_every: PositiveInt = 20
     save_every: PositiveInt = 500
 
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        presets = vae.PRESETS if self.kind == "vae" else transformer.PRESETS
+        if self.preset not in presets:
+            raise RequestError(
+                f"no {self.kind} has the preset {self.preset}: there are {', '.join(presets)}"
+            )
+        for name in ONLY_FOR["transformer" if self.kind == "vae" else "vae"]:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise RequestError(
+                    f"{name} does nothing in a run of kind {self.kind}: leave it out"
+                )
+        if self.kind == "transformer" and (self.vae is None or self.latents is None):
+            lacking = "vae" if self.vae is None else "latents"
+            raise RequestError(
+                f"a transformer's run needs an autoencoder and latents, got no {lacking}: "
+                "set vae to a vae.safetensors file or a model, and fill in latents"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_stages_in_order(self) -> Self:
+        starts = [stage.start for stage in self.stages]
+        if starts[0] != 0 or starts != sorted(set(starts)):
+            raise RequestError(f"stages start at {starts}: right is 0 first, then rising steps")
+        if self.latents is not None:
+            most, size = self.latents.frames, self.latents.size
+            for stage in self.stages:
+                if stage.frames > most or stage.size != size:
+                    raise RequestError(
+                        f"the latents do not hold a stage of {stage.frames} frames of {stage.size} "
+                        f"pixels: right is at most {most} frames of {size} pixels"
+                    )
+        return self
+
     def stage(self, step: int) -> Stage:
         """The stage that `step` belongs to."""
         return max((s for s in self.stages if s.start <= step), key=lambda s: s.start)
 
 
+GROUPS: dict[str, type[Strict]] = {
+    "": RunConfig,
+    "stages": Stage,
+    "optim": Optim,
+    "loss": VAELoss,
+    "latents": Latents,
+    "conditions": Conditions,
+}
+
+
 def read_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     """A YAML file or the name of a shipped preset, with `a.b=value` changes applied."""
-    path = Path(source)
-    presets = resources.files("overcrank.train") / "presets"
-    if not path.suffix:
-        names = sorted(p.name.removesuffix(".yaml") for p in presets.iterdir())
-        if str(source) not in names:
-            raise RequestError(f"no training preset {source}: there are {', '.join(names)}")
-        text = (presets / f"{source}.yaml").read_text()
-    elif path.is_file():
-        text = path.read_text()
-    else:
-        raise RequestError(f"cannot read {source}: no such file; give a YAML file or a preset name")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RequestError(f"{source} is not YAML: {error}") from None
+    values = _parse(_read(source), f"{source} is not YAML")
     if not isinstance(values, dict):
         raise RequestError(f"{source} holds {type(values).__name__}: a run is a mapping of keys")
     for change in changes:
@@ -132,6 +190,31 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise RequestError(_explain(str(source), error)) from None
+
+
+def _read(source: str | Path) -> str:
+    presets = resources.files("overcrank.train") / "presets"
+    names = sorted(p.name.removesuffix(".yaml") for p in presets.iterdir())
+    if str(source) in names:
+        return (presets / f"{source}.yaml").read_text()
+    if not Path(source).exists():
+        raise RequestError(
+            f"no training preset or file {source}: the presets are {', '.join(names)}, "
+            "or give a .yaml file"
+        )
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"cannot read {source}: {error}: give a YAML file in UTF-8") from None
+
+
+def _parse(text: str, problem: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise RequestError(f"{problem}: it is nested too deeply: a run has two levels") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise RequestError(f"{problem}: {error}: right is name: value, line by line") from None
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
@@ -143,7 +226,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise RequestError(f"--set {change}: {parent} is a value, not a group of keys")
-    value = yaml.safe_load(text)
+    value = _parse(text, f"--set {change} is not YAML")
     if isinstance(value, str):
         with suppress(ValueError):  # YAML 1.1 reads 1e-4 as a string
             value = float(value)
@@ -152,12 +235,25 @@ def _apply(values: dict[str, Any], change: str) -> None:
 
 def _explain(source: str, error: ValidationError) -> str:
     lines = []
-    known = {name for model in Strict.__subclasses__() for name in model.model_fields}
     for issue in error.errors():
         name = ".".join(str(part) for part in issue["loc"])
         if issue["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(issue["loc"][-1]), known, 1)
-            lines.append(f"unknown key {name}" + (f": did you mean {near[0]}?" if near else ""))
+            lines.append(f"unknown key {name}: {_instead_of(name)}")
+        elif issue["type"] == "missing":
+            lines.append(f"the key {name} is missing")
+        elif issue["type"] == "value_error":
+            lines.append(f"{name}: {issue['ctx']['error']}" if name else str(issue["ctx"]["error"]))
         else:
-            lines.append(f"{name}: {issue['msg'].lower()}, got {issue['input']!r}")
+            lines.append(f"{name}: {issue['msg'].lower()}, got {reprlib.repr(issue['input'])}")
     return f"{source} cannot be run: " + "; ".join(lines)
+
+
+def _instead_of(name: str) -> str:
+    """What an unknown key may have meant, first of all in its own group."""
+    *groups, last = name.split(".")
+    group = groups[0] if groups else ""
+    for place in (group, *GROUPS):
+        near = difflib.get_close_matches(last, GROUPS[place].model_fields, 1)
+        if near:
+            return f"did you mean {place}.{near[0]}?" if place else f"did you mean {near[0]}?"
+    return f"known are {', '.join(GROUPS[group].model_fields)}"

@@ -7,6 +7,9 @@ step depend on the seed and the step only, so a resumed run goes on as if it had
 
 import copy
 import json
+import math
+import pickle
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,7 @@ import yaml
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from overcrank.errors import ModelError, RunError
+from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.runtime import choose
 from overcrank.train.config import Optim, RunConfig
 
@@ -56,8 +59,7 @@ def train(
     on_event: Callable[[Event], None],
 ) -> None:
     """Run until `config.steps`, resuming from `folder` if it holds a run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+    make_writable(folder)
     module, average = objective.module, copy.deepcopy(objective.module).eval()
     optimiser = torch.optim.AdamW(
         parameter_groups(module, config.optim.fan_in),
@@ -66,6 +68,8 @@ def train(
         fused=True,
     )
     begin = _resume(folder, module, average, optimiser)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+    _forget_later(folder / "metrics.jsonl", begin)
     hardware = choose("cpu", config.precision)
     mixed = torch.autocast("cpu", hardware.dtype, enabled=hardware.dtype != torch.float32)
     loader = DataLoader(
@@ -75,41 +79,55 @@ def train(
         prefetch_factor=4,
     )
     with (folder / "metrics.jsonl").open("a") as log:
-        since = time.perf_counter()
-        for step, batch in enumerate(loader, begin):
-            for group in optimiser.param_groups:
-                group["lr"] = group["scale"] * learning_rate(config.optim, step, config.steps)
-            generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
-            with mixed:
-                loss, numbers = objective.loss(batch, generator)
-            optimiser.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(module.parameters(), config.optim.clip)
-            if not bool(torch.isfinite(loss + norm)):
-                raise RunError(
-                    f"step {step}: the loss is {loss.item()} and the gradient's norm {norm.item()}:"
-                    " nothing was changed; try a lower optim.lr"
-                )
-            optimiser.step()
-            _follow(average, module, min(config.optim.ema, (1 + step) / (10 + step)))
-            done = step + 1
-            if done % config.log_every == 0 or done == config.steps:
-                now = time.perf_counter()
-                event = {
-                    "step": done,
-                    "loss": loss.item(),
-                    "norm": norm.item(),
-                    "seconds": round((now - since) / config.log_every, 4),
-                    **{name: round(value, 5) for name, value in numbers.items()},
-                }
-                since = now
-                _log(log, event, on_event)
-            if done % config.save_every == 0 or done == config.steps:
+        since, timed = time.perf_counter(), begin
+        done = saved = begin
+        try:
+            for step, batch in enumerate(loader, begin):
+                for group in optimiser.param_groups:
+                    group["lr"] = group["scale"] * learning_rate(config.optim, step, config.steps)
+                generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
                 with mixed:
-                    _log(log, {"step": done, **objective.evaluate(average, folder, done)}, on_event)
-                _save(folder, done, module, average, optimiser)
-                objective.export(copy.deepcopy(average), folder)
-                since = time.perf_counter()
+                    loss, numbers = objective.loss(batch, generator)
+                optimiser.zero_grad()
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(module.parameters(), config.optim.clip)
+                _check_finite(step, loss, norm)
+                optimiser.step()
+                _follow(average, module, min(config.optim.ema, (1 + step) / (10 + step)))
+                done = step + 1
+                if done % config.log_every == 0 or done == config.steps:
+                    now = time.perf_counter()
+                    event = {
+                        "step": done,
+                        "loss": loss.item(),
+                        "norm": norm.item(),
+                        "seconds": round((now - since) / (done - timed), 4),
+                        **{name: round(value, 5) for name, value in numbers.items()},
+                    }
+                    since, timed = now, done
+                    _log(log, event, on_event)
+                if done % config.save_every == 0 or done == config.steps:
+                    with mixed:
+                        held_out = objective.evaluate(average, folder, done)
+                    _log(log, {"step": done, **held_out}, on_event)
+                    _save(folder, done, module, average, optimiser)
+                    objective.export(copy.deepcopy(average), folder)
+                    since, timed, saved = time.perf_counter(), done, done
+        except KeyboardInterrupt:
+            on_event({"step": done, "lost": done - saved})
+            raise
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder if there is none; refused if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(
+            f"cannot write to the folder {folder}: {error.strerror}: give one that can be written"
+        ) from None
 
 
 def learning_rate(optim: Optim, step: int, steps: int) -> float:
@@ -131,6 +149,14 @@ def parameter_groups(module: nn.Module, fan_in: int | None) -> list[dict[str, An
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
 
 
+def _check_finite(step: int, loss: Tensor, norm: Tensor) -> None:
+    if not bool(torch.isfinite(loss + norm)):
+        raise RunError(
+            f"step {step}: the loss is {loss.item()} and the gradient's norm {norm.item()}: "
+            "nothing was changed; try a lower optim.lr"
+        )
+
+
 @torch.no_grad()
 def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
     targets, sources = list(average.state_dict().values()), list(module.state_dict().values())
@@ -138,6 +164,8 @@ def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
 
 
 def _log(log: Any, event: Event, on_event: Callable[[Event], None]) -> None:
+    """A number that no sample of the step has, a mean of nothing, is left out."""
+    event = {name: value for name, value in event.items() if math.isfinite(value)}
     log.write(json.dumps(event) + "\n")
     log.flush()
     on_event(event)
@@ -164,22 +192,36 @@ def _resume(
     path = folder / "state.pt"
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    mend = "delete it to begin anew, or give another run folder"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
+        raise ModelError(f"{path} is damaged, it cannot be read: {mend}") from None
+    needed = {"step", "module", "average", "optimiser"}
+    if not isinstance(state, dict) or not needed <= set(state):
+        raise ModelError(f"{path} is damaged, it lacks {', '.join(sorted(needed))}: {mend}")
     try:
         module.load_state_dict(state["module"])
         average.load_state_dict(state["average"])
-    except RuntimeError as error:
+        optimiser.load_state_dict(state["optimiser"])
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path} holds another network: {str(error).splitlines()[0]}; "
             "give a new run folder, or the configuration that the run began with"
         ) from None
-    optimiser.load_state_dict(state["optimiser"])
     step: int = state["step"]
-    _forget_later(folder / "metrics.jsonl", step)
     return step
 
 
 def _forget_later(path: Path, step: int) -> None:
-    """Drop log lines of steps that will be run again."""
-    lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in lines))
+    """Drop log lines of steps that will be run again, and what a crash cut off."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if _is_until(line, step)]
+        path.write_text("".join(line + "\n" for line in lines))
+
+
+def _is_until(line: str, step: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False

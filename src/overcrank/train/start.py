@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from overcrank.data.latents import CacheSpec, LatentCache, make_cache
-from overcrank.errors import ModelError
+from overcrank.errors import RequestError
 from overcrank.runtime import choose, precision
-from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder
 from overcrank.train.config import RunConfig
-from overcrank.train.loop import Event, Objective
+from overcrank.train.loop import Event, Objective, make_writable
 from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import VAEObjective
+from overcrank.transformer import PRESETS
 from overcrank.weights.model import find_model
 from overcrank.weights.store import latent_hash, load_component
 
@@ -23,26 +23,28 @@ def build_objective(
     config: RunConfig, folder: Path, on_event: Callable[[Event], None]
 ) -> Objective:
     """What `config.kind` asks for; a transformer's latents are cached in `folder/latents` first."""
+    make_writable(folder)
     torch.manual_seed(config.seed)
     if config.kind == "vae":
         return VAEObjective(config)
-    if config.vae is None or config.latents is None:
-        raise ModelError(
-            "a transformer's run needs an autoencoder and latents, got neither or one: "
-            "set `vae` to a vae.safetensors file and fill in `latents`"
-        )
+    assert config.vae is not None
+    assert config.latents is not None
+    latents = Path(config.latents.folder or folder / "latents")
+    make_writable(latents)
+    text = MiniLMEncoder()
+    _check_text_width(config, text.width)
     source = Path(config.vae)
     vae = load_component(
         source if source.is_file() else find_model(config.vae) / "vae.safetensors", "vae"
     )
-    hash_of_latents = latent_hash(vae)
     spec = CacheSpec(
-        size=ClipSize(config.latents.frames, config.latents.size, config.latents.size),
+        size=config.latents.clip,
         clips=config.latents.clips,
         captions=config.latents.captions,
         seed=config.seed,
+        latent_hash=latent_hash(vae),
+        text=text.name,
     )
-    latents = Path(config.latents.folder or folder / "latents")
     hardware = choose("cpu", config.precision)
     hardware.place(vae)
 
@@ -53,5 +55,18 @@ def build_objective(
     def show(done: int, total: int) -> None:
         on_event({"latent_shards": done, "of": total})
 
-    make_cache(latents, spec, encode, hash_of_latents, MiniLMEncoder(), show)
-    return TransformerObjective(config, LatentCache(latents, hash_of_latents), hash_of_latents)
+    make_cache(latents, spec, encode, text, show)
+    return TransformerObjective(config, LatentCache(latents, spec), spec.latent_hash)
+
+
+def _check_text_width(config: RunConfig, given: int) -> None:
+    if config.start_from is None:
+        source, needed = f"the preset {config.preset}", PRESETS[config.preset].text_width
+    else:
+        source = config.start_from
+        needed = load_component(source, "transformer").config.text_width
+    if needed != given:
+        raise RequestError(
+            f"{source} does not fit the text encoder: got a transformer for texts {needed} wide, "
+            f"right is one for {given}"
+        )

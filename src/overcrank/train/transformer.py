@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from overcrank.data.batches import Batch, LatentBatches, collate
 from overcrank.data.latents import LatentCache
 from overcrank.flow import mix, shifted_logit_normal, velocity
-from overcrank.shapes import ClipSize, LatentSize
+from overcrank.shapes import LatentSize
 from overcrank.train.config import RunConfig
 from overcrank.transformer import PRESETS, Transformer, token_positions
 from overcrank.weights.store import load_component, save_component
@@ -52,7 +52,7 @@ class TransformerObjective:
 
     def _shape(self, step: int) -> tuple[int, int]:
         stage = self.config.stage(step)
-        return stage.batch, ClipSize(stage.frames, stage.size, stage.size).latent.frames
+        return stage.batch, stage.clip.latent.frames
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and what is worth logging."""

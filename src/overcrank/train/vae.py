@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from overcrank.data.crops import ToyCrops
+from overcrank.errors import RequestError
 from overcrank.flow import mix
 from overcrank.metrics import haar3d, psnr
 from overcrank.runtime import choose
@@ -39,6 +40,12 @@ class VAEObjective:
         else:
             vae = load_component(config.start_from, "vae")
         choose("cpu", config.precision).place(vae)
+        parts = {"encoder", "decoder"}
+        if not set(config.freeze) < parts:
+            raise RequestError(
+                f"freeze takes a part of the network: got {', '.join(config.freeze)}: "
+                "right is encoder or decoder, not both"
+            )
         for part in config.freeze:
             vae.get_submodule(part).requires_grad_(False)
         self.module = vae.train()

@@ -9,6 +9,17 @@ from overcrank.shapes import LATENT_CHANNELS
 
 Activation = Literal["gelu", "silu"]
 
+_MOST = {
+    "layers": 1_000,
+    "heads": 1_000,
+    "head_width": 1_000,
+    "text_width": 100_000,
+    "latent_channels": 100_000,
+    "ff_multiple": 100,
+}
+MAX_NUMBER = 1e9
+"""Far more than any network has; what lies beyond is damage, and torch would fail on it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformerConfig:
@@ -29,16 +40,38 @@ class TransformerConfig:
     """Where a coordinate reaches the end of its range: seconds, pixels down, pixels right."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "head_width", "text_width", "latent_channels"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name} must be positive, got {getattr(self, name)}: try 1")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ModelError(
+                    f"{name} must be a whole number, got {value!r}: choose from 1 to {most}"
+                )
+        if not isinstance(self.causal_positions, bool):
+            raise ModelError(
+                f"causal_positions must be true or false, got {self.causal_positions!r}: choose one"
+            )
+        for name, numbers in (
+            ("rope_theta", (self.rope_theta,)),
+            ("max_position", self.max_position),
+        ):
+            if not all(type(n) in (int, float) and 0 < n <= MAX_NUMBER for n in numbers):
+                raise ModelError(
+                    f"{name} must be above 0 and at most {MAX_NUMBER:g}, got {numbers!r}: choose so"
+                )
+        if len(self.max_position) != 3:
+            raise ModelError(
+                f"max_position must be three numbers, got {self.max_position!r}: "
+                "give seconds, pixels down, pixels right"
+            )
         if self.width < 6 or self.width % 2:
             raise ModelError(
                 f"heads x head_width must be even and at least 6, got {self.width}: "
                 "the rotary embedding turns pairs, and three axes share them"
             )
         if self.activation not in get_args(Activation):
-            raise ModelError(f"activation must be gelu or silu, got {self.activation!r}")
+            raise ModelError(
+                f"activation must be gelu or silu, got {self.activation!r}: choose one"
+            )
 
     @property
     def width(self) -> int:
@@ -65,7 +98,7 @@ class TransformerConfig:
                 )
         plain = dict(values)
         if "max_position" in plain:
-            plain["max_position"] = tuple(float(end) for end in plain["max_position"])
+            plain["max_position"] = tuple(plain["max_position"])
         return cls(**plain)
 
 

@@ -4,9 +4,10 @@ A block list is written from the pixel side to the latent side, for the encoder 
 decoder alike (the decoder is built in reverse), as in the published checkpoints.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from overcrank.errors import ModelError
 
@@ -17,6 +18,10 @@ Kind = Literal[
     "compress_res",  # encoder only: convolution, then space to depth, plus an averaging skip
     "project",  # space to depth and one matrix; no activation (our small family)
 ]
+
+
+MAX_WIDTH = 100_000
+"""Far more than any network has; what lies beyond is damage, and torch would fail on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,23 @@ class Block:
     """Decoder `compress`: add the input, moved from depth to space, to the output."""
     noise: bool = False
     """Decoder `res_x`: inject learned amounts of noise after each convolution."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ModelError(
+                f"kind of a block must be known, got {self.kind!r}: "
+                f"choose one of {', '.join(get_args(Kind))}"
+            )
+        _check_whole("layers of a block", self.layers, 0, 100)
+        _check_whole("multiplier of a block", self.multiplier, 1, 16)
+        _check_whole("width of a block", self.width, 0, MAX_WIDTH)
+        if len(self.stride) != 3:
+            raise ModelError(
+                f"stride must be three numbers, got {self.stride!r}: give time, height, width"
+            )
+        for factor in self.stride:
+            _check_whole("stride of a block", factor, 1, 8)
+        _check_flags(self, "residual", "noise")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +80,18 @@ class VAEConfig:
     """Hidden width of the noise-level embeddings; None is four times the block's width."""
     patch_size: int = 4
     latent_channels: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("base_width", "latent_channels"):
+            _check_whole(name, getattr(self, name), 1, MAX_WIDTH)
+        _check_whole("patch_size", self.patch_size, 1, 64)
+        if self.sigma_hidden is not None:
+            _check_whole("sigma_hidden", self.sigma_hidden, 1, MAX_WIDTH)
+        _check_flags(self, "causal_decoder", "denoises", "factorised", "linear_trunk")
+        for side in (self.encoder_blocks, self.decoder_blocks):
+            _check_whole("the number of blocks of a side", len(side), 1, 100)
+            widest = self.base_width * math.prod(block.multiplier for block in side)
+            _check_whole("the width that the multipliers lead to", widest, 1, MAX_WIDTH)
 
     @property
     def pixel_kernel(self) -> tuple[int, int, int]:
@@ -83,6 +117,21 @@ class VAEConfig:
                 for block in values[side]
             )
         return cls(**values)
+
+
+def _check_whole(name: str, value: object, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ModelError(
+            f"{name} must be a whole number, got {value!r}: choose from {low} to {high}"
+        )
+
+
+def _check_flags(config: Block | VAEConfig, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(config, name), bool):
+            raise ModelError(
+                f"{name} must be true or false, got {getattr(config, name)!r}: choose one"
+            )
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,18 +1,24 @@
 """model.json: what a model is called, which text encoder it reads, what it recommends."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from overcrank.errors import ModelError, SizeError
-from overcrank.shapes import ClipSize
+from overcrank.shapes import MAX_FRAMES, MAX_SIDE, ClipSize
+from overcrank.text import is_text
 from overcrank.weights.files import FORMAT_VERSION, write_atomically
 
 CARD_FILE = "model.json"
 TEXT_ENCODERS = ("minilm-l6", "t5")
+
+MIN_FRAME_RATE, MAX_FRAME_RATE = 0.1, 1_000.0
+MAX_STEPS = 1_000
+MAX_GUIDANCE = 100.0
+MAX_DECODE_SIGMA = 0.9
+"""A decoder can be told of more noise, but nothing would be left of the clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +37,20 @@ class Defaults:
     negative_prompt: str
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height", "width", "steps"):
-            _check(name, getattr(self, name), type(getattr(self, name)) is int, "a whole number")
-        _check("frame_rate", self.frame_rate, _within(self.frame_rate, 0.0), "a number above 0")
-        _check("steps", self.steps, self.steps >= 1, "1 or more")
-        _check("guidance", self.guidance, _within(self.guidance, 0.0), "a number above 0")
-        sigma_fits = self.decode_sigma in (None, 0) or _within(self.decode_sigma, 0.0, 1.0)
-        _check("decode_sigma", self.decode_sigma, sigma_fits, "a number from 0 to below 1, or null")
-        text = isinstance(self.negative_prompt, str)
+        for name, high in (
+            ("frames", MAX_FRAMES),
+            ("height", MAX_SIDE),
+            ("width", MAX_SIDE),
+            ("steps", MAX_STEPS),
+        ):
+            value = getattr(self, name)
+            fits = type(value) is int and 1 <= value <= high
+            _check(name, value, fits, f"a whole number from 1 to {high}")
+        _check_number("frame_rate", self.frame_rate, MIN_FRAME_RATE, MAX_FRAME_RATE)
+        _check_number("guidance", self.guidance, 0, MAX_GUIDANCE)
+        if self.decode_sigma is not None:
+            _check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA, ", or null")
+        text = is_text(self.negative_prompt)
         _check("negative_prompt", self.negative_prompt, text, "a text, which may be empty")
         try:
             ClipSize(self.frames, self.height, self.width)
@@ -56,8 +68,8 @@ class Card:
     defaults: Defaults
 
     def __post_init__(self) -> None:
-        named = isinstance(self.name, str) and self.name != ""
-        _check("name", self.name, named, "a text that is not empty")
+        named = isinstance(self.name, str) and self.name != "" and self.name.isprintable()
+        _check("name", self.name, named, "a text of one line that is not empty")
         known = self.text_encoder is None or self.text_encoder in TEXT_ENCODERS
         right = f"{' or '.join(TEXT_ENCODERS)} or null"
         _check("text_encoder", self.text_encoder, known, right)
@@ -75,19 +87,20 @@ class Card:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            found = ", ".join(sorted(file.name for file in folder.iterdir())[:5]) or "nothing"
+            names = ", ".join(sorted(file.name for file in folder.iterdir())[:5])
+            found = f"it holds {names} but no {CARD_FILE}" if names else "the folder is empty"
             raise ModelError(
-                f"{folder} is not a model: it has no {CARD_FILE}, only {found}: a model folder has "
+                f"{folder} is not a model: {found}: a model folder has "
                 f"{CARD_FILE}, vae.safetensors and transformer.safetensors"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{path} cannot be read: {error}: it must be a JSON object") from error
         if not isinstance(values, dict):
             raise ModelError(f"{path} must be a JSON object, got {type(values).__name__}")
         version = values.pop("format_version", None)
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise ModelError(
-                f"{path} has a format this version does not read: got format_version {version}, "
+                f"{path} has a format this version does not read: got format_version {version!r}, "
                 f"right is {FORMAT_VERSION}"
             )
         _same_keys(path.name, values, cls)
@@ -111,8 +124,9 @@ def _same_keys(what: str, values: Mapping[str, Any], cls: type[Card] | type[Defa
             )
 
 
-def _within(value: Any, above: float, below: float = math.inf) -> bool:
-    return type(value) in (int, float) and above < value < below
+def _check_number(name: str, value: Any, low: float, high: float, other: str = "") -> None:
+    fits = type(value) in (int, float) and low <= value <= high
+    _check(name, value, fits, f"a number from {low:g} to {high:g}{other}")
 
 
 def _check(name: str, value: Any, fits: bool, right: str) -> None:

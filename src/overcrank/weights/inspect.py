@@ -1,20 +1,20 @@
 """What is in a model folder or weight file, as plain data."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from overcrank.errors import ModelError
 from overcrank.text.minilm import find_folder
 from overcrank.weights.card import CARD_FILE, Card
 from overcrank.weights.files import FORMAT_VERSION
-from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE, find_model
-from overcrank.weights.store import Component, read_metadata
+from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE, find_model, preset_names
+from overcrank.weights.store import Component, load_component, read_metadata
 
 _FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
 
@@ -24,13 +24,14 @@ def describe(source: str | Path) -> dict[str, Any]:
 
     Everything in the answer can be written as JSON; `missing` says in words what is not there.
     """
-    if Path(source).is_file():
+    is_file = os.path.isfile(source)  # noqa: PTH113  unlike Path.is_file, False for any odd string
+    if is_file and str(source) not in preset_names():
         path = Path(source)
-        component = read_metadata(path)["component"]
+        component = cast(Component, read_metadata(path)["component"])
         return {
             "source": str(source),
             "format_version": FORMAT_VERSION,
-            "components": {component: _describe_component(path)},
+            "components": {component: _describe_component(path, component)},
             "missing": [],
         }
     folder = find_model(source)
@@ -45,16 +46,13 @@ def describe(source: str | Path) -> dict[str, Any]:
         missing += _missing_encoder(card)
     else:
         missing.append(CARD_FILE)
-    components = {part: _describe_component(path) for part, path in present.items()}
+    components = {part: _describe_component(path, part) for part, path in present.items()}
     return {**description, "components": components, "missing": missing}
 
 
-def _describe_component(path: Path) -> dict[str, Any]:
-    metadata = read_metadata(path)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read: {error}: copy or download it again") from error
+def _describe_component(path: Path, component: Component) -> dict[str, Any]:
+    load_component(path, component)  # refuses what is damaged
+    metadata, tensors = read_metadata(path), load_file(path)
     groups: dict[str, list[torch.Tensor]] = {}
     dtypes: dict[str, int] = {}
     for name, tensor in tensors.items():

@@ -24,6 +24,9 @@ from overcrank.weights.files import FORMAT_VERSION, why_unreadable, write_atomic
 
 Component = Literal["vae", "transformer"]
 
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+"""What is loaded."""
+
 
 def save_component(
     path: str | Path,
@@ -97,10 +100,11 @@ def load_component(path: str | Path, component: Component) -> VAE | Transformer:
     metadata = read_metadata(path, component)
     module = _build(path, component, metadata)
     try:
-        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        stored = load_file(path)
     except (SafetensorError, OSError) as error:
         raise _unreadable(Path(path)) from error
-    _check_tensors(path, module.state_dict(), tensors)
+    _check_tensors(path, module.state_dict(), stored)
+    tensors = {name: tensor.float() for name, tensor in stored.items()}
     module.load_state_dict(tensors, assign=True)
     if content_hash(module) != metadata["content_hash"]:
         raise ModelError(
@@ -146,9 +150,18 @@ def _build(
             if component == "vae":
                 return VAE(VAEConfig.from_dict(config))
             return Transformer(TransformerConfig.from_dict(config))
-    except (ModelError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        ModelError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = str(error).partition("\n")[0]  # torch adds a trace of its own
         raise ModelError(
-            f"{path} describes no {component} that can be built: {error}: "
+            f"{path} describes no {component} that can be built: {reason}: "
             "right is the config of this version of overcrank"
         ) from error
 
@@ -163,11 +176,20 @@ def _check_tensors(
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
     ]
-    for problem, names in (("lacks", missing), ("has surplus", surplus), ("has", shapes)):
+    dtypes = [
+        f"{name} in {tensor.dtype}" for name, tensor in found.items() if tensor.dtype not in DTYPES
+    ]
+    for problem, names in (
+        ("lacks", missing),
+        ("has surplus tensors", surplus),
+        ("has", shapes),
+        ("has", dtypes),
+    ):
         if names:
             raise ModelError(
                 f"{path} does not fit its own config: it {problem} {_some(names)}: "
-                f"right are {len(expected)} tensors named and shaped as the config says"
+                f"right are {len(expected)} tensors of floats, named and shaped as the "
+                "config says"
             )
 
 
