@@ -243,7 +243,7 @@ def _in_words(summary: dict[str, Any]) -> str:
     lines = [
         f"{summary['path']}: {size} at {summary['frame_rate']:g} frames a second",
         f"{summary['realtime_factor']:.2f} times as fast as it plays ({stages})",
-        f"besides: {spent['load']}, {spent['write']}; {spent['total']} with everything",
+        f"besides: {spent['load']}, {spent['write']}; in all {summary['seconds']['total']:.2f} s",
         *(f"note: {warning}" for warning in summary["warnings"]),
     ]
     return "\n".join(lines)
