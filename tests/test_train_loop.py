@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from overcrank.data.latents import CacheSpec, LatentCache, make_cache
+from overcrank.data.latents import CacheSpec, LatentCache, make_cache, share_of_tokens
 from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEmbedding
@@ -285,3 +285,32 @@ def test_a_given_first_frame_is_outside_the_loss(cache: tuple[Path, LatentCache]
 def test_a_transformer_learns(cache: tuple[Path, LatentCache]) -> None:
     losses = fit_one_batch(transformer_objective(cache[1]), 3e-3)
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_an_error_on_an_actor_weighs_more(cache: tuple[Path, LatentCache]) -> None:
+    """With a weight without end, the loss is the error of the tokens full of actors."""
+    objective = transformer_objective(cache[1])
+    batch = objective.data()[0]
+    actors = torch.zeros(4, 2, 1, 1)
+    actors[:, 1] = 1
+    batch = replace(batch, actors_BTHW=actors)
+
+    def loss(given: bool, weight: float) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(1)
+        sigma, knows = torch.full((4,), 0.5), torch.full((4,), given)
+        with torch.no_grad():
+            return flow_loss(objective.module, batch, sigma, knows, generator, weight)
+
+    plain, heavy = loss(False, 0.0), loss(False, 1e6)
+    # A fresh network answers zero, so that a pinned first frame changes nothing but the sum.
+    torch.testing.assert_close(heavy, loss(True, 0.0), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(plain, heavy)
+    torch.testing.assert_close(loss(False, 2.0), (plain * 2 + 2 * heavy) / 4, rtol=1e-4, atol=1e-5)
+
+
+def test_the_share_of_a_token_counts_its_own_frames_only() -> None:
+    mask = torch.zeros(9, 32, 64, dtype=torch.bool)
+    mask[0, :, 32:] = True
+    mask[1:5, :16, :32] = True
+    share = share_of_tokens(mask, ClipSize(9, 32, 64))
+    torch.testing.assert_close(share, torch.tensor([[[0.0, 1.0]], [[0.25, 0.0]]]))

@@ -19,6 +19,7 @@ class Batch:
     """What one step of transformer training sees."""
 
     latent_BCTHW: Tensor
+    actors_BTHW: Tensor
     frame_rate_B: Tensor
     text_BLD: Tensor
     keep_BL: Tensor
@@ -73,6 +74,7 @@ def collate(
     lengths = torch.tensor([len(text) for text in texts])
     return Batch(
         torch.stack([clip.latent_CTHW[:, :frames] for clip in clips]),
+        torch.stack([clip.actors_THW[:frames] for clip in clips]),
         torch.tensor([clip.frame_rate for clip in clips]),
         pad_sequence(texts, batch_first=True),
         torch.arange(int(lengths.max())) < lengths[:, None],

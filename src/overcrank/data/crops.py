@@ -2,20 +2,29 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from overcrank.shapes import ClipSize
-from overcrank.toybox import render, sample_scene
+from overcrank.toybox import render, sample_scene, truth
 
 CANVAS = 128
 """Clips are rendered at this height and width, then cropped."""
 
 
-class ToyCrops(Dataset[Tensor]):
-    """`self[step]` is uint8 (B, F, H, W, 3), with as many crops of a clip as its area has room for.
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """`frames` uint8 (B, F, H, W, 3), `actors` bool (B, F, H, W): where an actor is seen."""
+
+    frames: Tensor
+    actors: Tensor
+
+
+class ToyCrops(Dataset[Crops]):
+    """`self[step]` is one batch, with as many crops of a clip as its area has room for.
 
     shape_of(step) gives (batch, frames, size).
     """
@@ -26,17 +35,20 @@ class ToyCrops(Dataset[Tensor]):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> Tensor:
+    def __getitem__(self, step: int) -> Crops:
         batch, frames, size = self.shape_of(step)
         dice = random.Random(f"{self.seed}/{step}")
         canvas = max(size, CANVAS)
-        per_clip = (canvas // size) ** 2
-        crops: list[Tensor] = []
-        while len(crops) < batch:
+        clip_size = ClipSize(frames, canvas, canvas)
+        clips: list[Tensor] = []
+        masks: list[Tensor] = []
+        while len(clips) < batch:
             scene = sample_scene(dice.randrange(2**40), split="train")
             start, rate = dice.uniform(0, 4), dice.choice([12.0, 24.0, 24.0, 30.0])
-            clip = render(scene, ClipSize(frames, canvas, canvas), rate, start=start)
-            for _ in range(per_clip):
+            clip = render(scene, clip_size, rate, start=start)
+            mask = truth(scene, clip_size, rate, start).masks.any(0)
+            for _ in range((canvas // size) ** 2):
                 top, left = (dice.randint(0, canvas - size) for _ in range(2))
-                crops.append(clip[:, top : top + size, left : left + size])
-        return torch.stack(crops[:batch])
+                clips.append(clip[:, top : top + size, left : left + size])
+                masks.append(mask[:, top : top + size, left : left + size])
+        return Crops(torch.stack(clips[:batch]), torch.stack(masks[:batch]))

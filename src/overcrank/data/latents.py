@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEncoder
-from overcrank.toybox import caption, render, sample_scene
+from overcrank.toybox import caption, render, sample_scene, truth
 
 PER_SHARD = 128
 FRAME_RATES = (24.0, 24.0, 24.0, 16.0, 30.0)
@@ -30,6 +31,8 @@ class LatentClip:
     """One clip as the transformer's training sees it."""
 
     latent_CTHW: Tensor
+    actors_THW: Tensor
+    """The part of each token's pixels where an actor is seen."""
     frame_rate: float
     texts: tuple[Tensor, ...]
     """Embeddings (L, E) of its captions."""
@@ -85,7 +88,10 @@ class LatentCache:
             for text, length in zip(shard["texts"][place], lengths, strict=True)
         )
         return LatentClip(
-            shard["latents"][place].float(), shard["frame_rates"][place].item(), texts
+            shard["latents"][place].float(),
+            shard["actors"][place].float() / 255,
+            shard["frame_rates"][place].item(),
+            texts,
         )
 
 
@@ -130,24 +136,37 @@ def _check_shard(path: Path, spec: CacheSpec) -> None:
 def _make_shard(
     number: int, spec: CacheSpec, encode: Callable[[Tensor], Tensor], text: TextEncoder
 ) -> dict[str, Tensor]:
-    latents, rates, embeds, lengths = [], [], [], []
+    latents, actors, rates, embeds, lengths = [], [], [], [], []
     for index in range(number * PER_SHARD, (number + 1) * PER_SHARD):
         scene = sample_scene(spec.seed * 2**32 + index, split="train")
         rate = FRAME_RATES[index % len(FRAME_RATES)]
         frames = render(scene, spec.size, rate)
         video_BCFHW = frames[None].movedim(-1, 1).float().div(127.5).sub(1)
         latents.append(encode(video_BCFHW)[0].half())
+        actors.append(share_of_tokens(truth(scene, spec.size, rate).masks.any(0), spec.size))
         rates.append(rate)
         lines = [caption(scene, index * spec.captions + n) for n in range(spec.captions)]
         embedding = text.encode(lines)
         embeds.append(embedding.embeds_BLD.half())
         lengths.append(embedding.keep_BL.sum(1))
     longest = max(e.shape[1] for e in embeds)
-    padded = [torch.nn.functional.pad(e, (0, 0, 0, longest - e.shape[1])) for e in embeds]
+    padded = [F.pad(e, (0, 0, 0, longest - e.shape[1])) for e in embeds]
     return {
         "latents": torch.stack(latents),
+        "actors": torch.stack(actors).mul(255).round().to(torch.uint8),
         "frame_rates": torch.tensor(rates),
         "texts": torch.stack(padded),
         "lengths": torch.stack(lengths),
         "empty": text.encode([""]).embeds_BLD[0].half(),
     }
+
+
+def share_of_tokens(mask_FHW: Tensor, size: ClipSize) -> Tensor:
+    """The part of each token's pixels that a mask covers, (T, H, W); token 0 has one frame."""
+    grid = size.latent
+    first_HW, rest_FHW = mask_FHW[:1].float(), mask_FHW[1:].float()
+    shares = [F.adaptive_avg_pool3d(first_HW[None], (1, grid.height, grid.width))[0]]
+    if grid.frames > 1:
+        whole = (grid.frames - 1, grid.height, grid.width)
+        shares.append(F.adaptive_avg_pool3d(rest_FHW[None], whole)[0])
+    return torch.cat(shares)

@@ -26,7 +26,7 @@ class Truth:
     its whole picture, in [0, 1].
 
     `depth` (F, H, W) is the distance in units behind the world's origin along the view, infinite
-    in the sky; `contacts` the seconds at which each actor hits the ground.
+    in the sky; `contacts` the seconds of the scene at which each actor has hit the ground.
     """
 
     attributes: dict[str, Any]
@@ -50,7 +50,7 @@ def attributes(scene: Scene) -> dict[str, Any]:
 
 
 def tracks(
-    scene: Scene, size: ClipSize, frame_rate: float = 24.0
+    scene: Scene, size: ClipSize, frame_rate: float = 24.0, start: float = 0.0
 ) -> list[list[tuple[float, float]]]:
     """(column, row) of the centre of each actor in each frame, in python floats."""
     view = View.of(scene, size, torch.device("cpu"))
@@ -58,7 +58,7 @@ def tracks(
     for actor in scene.actors:
         track = []
         for frame in range(size.frames):
-            seconds = frame / frame_rate
+            seconds = start + frame / frame_rate
             now = pose(actor, seconds)
             column, row, _ = view.pixel(now.x, now.y, now.z, camera_view(scene, seconds))
             track.append((column, row))
@@ -66,10 +66,10 @@ def tracks(
     return found
 
 
-def truth(scene: Scene, size: ClipSize, frame_rate: float = 24.0) -> Truth:
+def truth(scene: Scene, size: ClipSize, frame_rate: float = 24.0, start: float = 0.0) -> Truth:
     """The truth about the clip that `render` makes of the same arguments."""
     view = View.of(scene, size, torch.device("cpu"))
-    times = [frame / frame_rate for frame in range(size.frames)]
+    times = [start + frame / frame_rate for frame in range(size.frames)]
     cameras = [camera_view(scene, time) for time in times]
     poses = [[pose(actor, time) for time in times] for actor in scene.actors]
     solids = [
@@ -98,7 +98,7 @@ def truth(scene: Scene, size: ClipSize, frame_rate: float = 24.0) -> Truth:
     )
     return Truth(
         attributes=attributes(scene),
-        tracks=torch.tensor(tracks(scene, size, frame_rate)),
+        tracks=torch.tensor(tracks(scene, size, frame_rate, start)),
         sizes=torch.tensor(
             [
                 [2 * p.radius * c[1] * view.unit for p, c in zip(track, cameras, strict=True)]

@@ -122,6 +122,8 @@ class RunConfig(Strict):
     steps: PositiveInt
     stages: list[Stage] = Field(min_length=1)
     optim: Optim
+    actor_weight: float = Field(default=2.0, ge=0)
+    """How much more an error counts where an actor is seen."""
     loss: VAELoss = VAELoss()
     latents: Latents | None = None
     conditions: Conditions = Conditions()

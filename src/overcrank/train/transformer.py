@@ -1,10 +1,11 @@
 """What trains the transformer: rectified flow on latents, text and first frames in one batch.
 
-    x_s = (1 - s) z + s noise,   loss = |v(x_s, s, text) - (noise - z)|^2
+    x_s = (1 - s) z + s noise,   loss = mean of w |v(x_s, s, text) - (noise - z)|^2
 
 The level s is drawn from a logit-normal shifted by the number of tokens. With some probability
 the first latent frame is given clean, at level 0 and outside the loss (image-to-video), and the
-text is left out (for classifier-free guidance). Sources: LTX-Video, arXiv:2501.00103, section
+text is left out (for classifier-free guidance). The weight w of a token grows with the part of
+its pixels where an actor is seen. Sources: LTX-Video, arXiv:2501.00103, section
 2.3; Ho & Salimans, arXiv:2207.12598.
 """
 
@@ -60,7 +61,8 @@ class TransformerObjective:
         sigma_B = shifted_logit_normal(samples, tokens=tokens, generator=generator)
         share = self.config.conditions.first_frame
         given_B = torch.rand(samples, generator=generator) < share
-        loss_B = flow_loss(self.module, batch, sigma_B, given_B, generator)
+        extra = self.config.actor_weight
+        loss_B = flow_loss(self.module, batch, sigma_B, given_B, generator, extra)
         return loss_B.mean(), {"low": _mean(loss_B[sigma_B < 0.5]), "given": _mean(loss_B[given_B])}
 
     @torch.no_grad()
@@ -85,9 +87,17 @@ class TransformerObjective:
 
 
 def flow_loss(
-    module: Transformer, batch: Batch, sigma_B: Tensor, given_B: Tensor, generator: torch.Generator
+    module: Transformer,
+    batch: Batch,
+    sigma_B: Tensor,
+    given_B: Tensor,
+    generator: torch.Generator,
+    actor_weight: float = 0.0,
 ) -> Tensor:
-    """Squared error of the velocity per sample; `given_B` samples know their first frame."""
+    """Squared error of the velocity per sample; `given_B` samples know their first frame.
+
+    A token full of actors weighs 1 + `actor_weight`, an empty one 1.
+    """
     size = LatentSize(*batch.latent_BCTHW.shape[2:])
     clean_BNC = rearrange(batch.latent_BCTHW, "b c t h w -> b (t h w) c")
     noise_BNC = torch.randn(clean_BNC.shape, generator=generator)
@@ -105,8 +115,8 @@ def flow_loss(
         batch.keep_BL,
     )
     error_BN = (predicted_BNC.float() - velocity(clean_BNC, noise_BNC)).square().mean(-1)
-    free_BN = (~pinned_BN).float()
-    return (error_BN * free_BN).sum(1) / free_BN.sum(1)
+    weight_BN = (~pinned_BN) * (1 + actor_weight * batch.actors_BTHW.flatten(1))
+    return (error_BN * weight_BN).sum(1) / weight_BN.sum(1)
 
 
 def _mean(values: Tensor) -> float:

@@ -1,9 +1,10 @@
 """What trains the autoencoder: reconstruction from noised latents.
 
-    loss = l1 |y - x| + mse (y - x)^2 + wavelet |W(y) - W(x)| + kl KL(q(z|x) || N(0, 1))
+    loss = l1 |w e| + mse w e^2 + wavelet |W(w e)| + kl KL(q(z|x) || N(0, 1)),   e = y - x
 
 where y decodes (1 - s) z + s noise with s told to the decoder (its denoising step), z is a draw
-from the posterior in normalised units, and W is the space-time Haar transform.
+from the posterior in normalised units, W is the space-time Haar transform, and w is greater
+where an actor is seen: a sixth of the area that holds most of what one looks at.
 Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from overcrank.data.crops import ToyCrops
+from overcrank.data.crops import Crops, ToyCrops
 from overcrank.errors import RequestError
 from overcrank.flow import mix
 from overcrank.metrics import haar3d, psnr
@@ -50,20 +51,18 @@ class VAEObjective:
             vae.get_submodule(part).requires_grad_(False)
         self.module = vae.train()
 
-    def data(self) -> Dataset[Tensor]:
-        """Batch number `step` of uint8 (B, F, H, W, 3)."""
+    def data(self) -> Dataset[Crops]:
+        """Batch number `step`."""
         return ToyCrops(self.config.seed, self.config.steps, self._shape)
 
     def _shape(self, step: int) -> tuple[int, int, int]:
         stage = self.config.stage(step)
         return stage.batch, stage.frames, stage.size
 
-    def loss(
-        self, frames_BFHWC: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and what is worth logging."""
         weights, vae = self.config.loss, self.module
-        video_BCFHW = to_video(frames_BFHWC)
+        video_BCFHW = to_video(batch.frames)
         posterior = vae.posterior(video_BCFHW)
         if "encoder" not in self.config.freeze:
             self._follow_statistics(posterior.mean_BCTHW)
@@ -77,8 +76,9 @@ class VAEObjective:
         noisy = mix(raw - centre, noise, sigma_B[:, None, None, None, None]) + centre
         output = vae.decoder(noisy, sigma_B).float()
         error = output - video_BCFHW
-        l1, mse = error.abs().mean(), error.square().mean()
-        wavelet = haar3d(repeat_first_frame(error, 1)).abs().mean()
+        weighed = error * (1 + self.config.actor_weight * batch.actors[:, None])
+        l1, mse = weighed.abs().mean(), (error * weighed).mean()
+        wavelet = haar3d(repeat_first_frame(weighed, 1)).abs().mean()
         kl = posterior.kl().float()
         total = weights.l1 * l1 + weights.mse * mse + weights.wavelet * wavelet + weights.kl * kl
         with torch.no_grad():

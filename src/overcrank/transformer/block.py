@@ -80,7 +80,7 @@ class Block(nn.Module):
 
         With `values_only` the self-attention mixes nothing.
         """
-        table_BT6D = self.scale_shift_table + modulation_BT6D
+        table_BT6D = self.scale_shift_table.to(modulation_BT6D.dtype) + modulation_BT6D
         shift1, scale1, gate1, shift2, scale2, gate2 = table_BT6D.unbind(dim=2)
 
         u_BND = self.ops.modulate(self.ops.rms_norm(h_BND, NORM_EPS), shift1, scale1)
