@@ -74,6 +74,8 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path: Path) -> No
     logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
     losses = [[json.loads(line).get("loss") for line in log.splitlines()] for log in logs]
     assert losses[0] == losses[1]
+    with pytest.raises(RequestError, match="with another seed: got 1, right is 0"):
+        run(vae_run(seed=1), tmp_path / "parts")
 
 
 def fit_one_batch(objective: VAEObjective | TransformerObjective, lr: float) -> list[float]:

@@ -68,6 +68,8 @@ def train(
         fused=True,
     )
     begin = _resume(folder, module, average, optimiser)
+    if begin:
+        _check_same_run(folder / "config.yaml", config)
     (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
     _forget_later(folder / "metrics.jsonl", begin)
     hardware = choose("cpu", config.precision)
@@ -211,6 +213,21 @@ def _resume(
         ) from None
     step: int = state["step"]
     return step
+
+
+def _check_same_run(path: Path, config: RunConfig) -> None:
+    """A run may be given other steps or rates on the way, but not other data."""
+    try:
+        before = yaml.safe_load(path.read_text())
+        changed = [n for n in ("kind", "preset", "seed") if before[n] != getattr(config, n)]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return
+    if changed:
+        name = changed[0]
+        raise RequestError(
+            f"{path.parent} holds a run with another {name}: got {getattr(config, name)}, right is "
+            f"{before[name]}: give a new run folder to begin anew"
+        )
 
 
 def _forget_later(path: Path, step: int) -> None:
