@@ -42,7 +42,7 @@ TRAINING = 2**42
 the pairs that training scenes never show, or it would read them wrong. bench-v1 has small seeds."""
 HELD_OUT = 2**40
 """First seed of the test split that calibrates and scores."""
-CUTS = (slice(0, None, 8), slice(24), slice(3, None, 8), slice(6, None, 8), slice(14))
+CUTS = (slice(0, None, 8), slice(24), slice(5, None, 8), slice(14))
 """The frames of a batch, in turn: few of many clips, which teach shapes, or the first seconds."""
 FRAMES_PER_STEP = 384
 NONE = -100
@@ -181,7 +181,7 @@ def fit(
     sets: Sequence[Clips],
     steps: int,
     on_event: Callable[[dict[str, Any]], None],
-    lr: float = 2e-3,
+    lr: float,
 ) -> None:
     """AdamW, a learning rate that rises and falls once; each set gives an equal part of a batch."""
     guide = _Guide(network.config.stem[-1])
@@ -199,7 +199,8 @@ def fit(
             [clips[torch.randint(len(clips.frames), (share,), generator=dice)] for clips in sets]
         )
         picked.labels["centre"] = picked.labels["centre"][:, :, cut]
-        video, labels = spoil(picked.frames[:, cut], picked.labels, dice)
+        smear = 0.0 if cut.step else 0.3  # frames far apart are no neighbours
+        video, labels = spoil(picked.frames[:, cut], picked.labels, dice, smear=smear)
         if cut.step:  # too few frames to see how things move
             labels["motion"] = torch.full_like(labels["motion"], NONE)
         with mixed:
@@ -212,6 +213,25 @@ def fit(
         schedule.step()
         if step % 50 == 49:
             on_event({"step": step + 1, "loss": round(loss.item(), 4)})
+    settle(network, sets[0])
+
+
+@torch.no_grad()
+def settle(network: names.Recogniser, clips: Clips, passes: int = 40) -> None:
+    """Give the normalisations the statistics of whole clips, which is what they will see.
+
+    Training leaves them a mixture with clips of few frames, which seem to move much faster; with
+    that, some swings are read as orbits and some spins as rest.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain average
+    network.train()
+    for step in range(passes):
+        dice = torch.Generator().manual_seed(step)
+        picked = clips[torch.randint(len(clips.frames), (16,), generator=dice)]
+        network(spoil(picked.frames, picked.labels, dice)[0])
     network.eval()
 
 
@@ -271,7 +291,8 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--clips", type=int, default=10240)
     parser.add_argument("--round-trips", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=1600, help="0 only calibrates and scores")
+    parser.add_argument("--steps", type=int, default=1700, help="0 only calibrates and scores")
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--score-on", type=int, default=512)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -291,7 +312,7 @@ def main() -> None:
 
         if options.steps:
             sets = _training_sets(options.folder, options.clips, options.round_trips, vae)
-            fit(network, sets, options.steps, write)
+            fit(network, sets, options.steps, write, options.lr)
             _write(network, weights, {})
         count = options.score_on
         calibrate(network, _held_out(range(count, count + count // 4), vae))

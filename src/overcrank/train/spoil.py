@@ -18,12 +18,16 @@ Labels = dict[str, Tensor]
 
 
 def spoil(
-    frames_BFHWC: Tensor, labels: Labels, dice: torch.Generator, blank: float = 0.06
+    frames_BFHWC: Tensor,
+    labels: Labels,
+    dice: torch.Generator,
+    blank: float = 0.06,
+    smear: float = 0.3,
 ) -> tuple[Tensor, Labels]:
     """uint8 frames -> RGB about [-1, 1], (B, 3, F, H, W), with the labels that fit.
 
-    Clips are mirrored, moved, smeared, blurred, tinted and noisy; a part `blank` of them is
-    replaced by clips of nothing.
+    Clips are mirrored, moved, blurred, tinted and noisy; a part `smear` of them is smeared over
+    the neighbouring frames, a part `blank` is replaced by clips of nothing.
     """
     video_BCFHW = rearrange(frames_BFHWC, "b f h w c -> b c f h w").float() / 127.5 - 1
     mirrored_B = _chance(len(video_BCFHW), 0.5, dice)
@@ -32,7 +36,7 @@ def spoil(
     labels = _mirrored(labels, mirrored_B)
     shift_B2, zoom_B2 = theta_B23[:, :, 2], theta_B23.diagonal(dim1=1, dim2=2)
     labels["centre"] = (labels["centre"] - shift_B2[:, None, None]) / zoom_B2[:, None, None]
-    video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), 0.3, dice))
+    video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), smear, dice))
     for side in (44, 32, 24):
         coarse_B = _chance(len(video_BCFHW), 0.1, dice)
         video_BCFHW[coarse_B] = _coarse(video_BCFHW[coarse_B], side)
