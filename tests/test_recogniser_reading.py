@@ -34,7 +34,7 @@ def right_names(recogniser: Recogniser, items: list[BenchItem], size: ClipSize, 
 
 
 def test_true_clips_are_read_right(recogniser: Recogniser) -> None:
-    assert right_names(recogniser, list(bench()[:12]), ClipSize(121, 128, 128), 24.0) >= 46
+    assert right_names(recogniser, list(bench()[:12]), ClipSize(121, 128, 128), 24.0) >= 47
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_true_clips_are_read_right(recogniser: Recogniser) -> None:
 def test_clips_of_other_lengths_sizes_and_rates_are_read(
     recogniser: Recogniser, size: ClipSize, rate: float
 ) -> None:
-    assert right_names(recogniser, list(bench()[12:18]), size, rate) >= 20
+    assert right_names(recogniser, list(bench()[12:18]), size, rate) >= 22
 
 
 def test_the_actors_of_a_clip_are_counted_and_told_apart(recogniser: Recogniser) -> None:
@@ -78,7 +78,7 @@ def test_it_ships_small_with_its_score() -> None:
     score = json.loads(metadata["score"])
     assert metadata["format_version"] == "1"
     assert set(score["through_vae"]) == set(NAMES)
-    assert all(rate >= 0.9 for rate in score["through_vae"].values())
+    assert all(rate >= 0.97 for rate in score["through_vae"].values())
 
 
 def test_time_is_sampled_by_the_clock_not_by_frames() -> None:

@@ -9,7 +9,7 @@ from overcrank.toybox.scene import sample_scene
 from overcrank.train.recogniser import NONE, Clips, calibrate, label, loss_of, make_clips, score
 from overcrank.train.spoil import UNSURE, spoil
 
-SMALL = RecogniserConfig(stem=(4, 4, 8), heads=2, dilations=(1,), layers=1)
+SMALL = RecogniserConfig(stem=(4, 8), depth=1, heads=2, dilations=(1,), layers=1)
 
 
 def clips(count: int = 4, actors: int | None = None) -> Clips:
@@ -43,11 +43,24 @@ def test_a_mirrored_clip_has_mirrored_labels() -> None:
     assert seen == {((left, 3, NONE), (6, 2, NONE)), ((3, right, NONE), (2, 6, NONE))}
 
 
+def test_the_centre_of_an_actor_moves_with_it() -> None:
+    frames, centre = torch.zeros(1, 2, 64, 64, 3, dtype=torch.uint8), torch.zeros(1, 3, 2, 2)
+    frames[0, :, 14:18, 38:42] = 255  # about column 40, row 16
+    centre[0, 0] = torch.tensor([0.25, -0.5])
+    labels = {**clips(1, actors=1).labels, "centre": centre}
+    for seed in range(4):
+        dice = torch.Generator().manual_seed(seed)
+        video, moved = spoil(frames, labels, dice, blank=0.0)
+        light_HW = video[0, :, 0].mean(0).clamp(min=0)
+        where = torch.stack([light_HW.sum(0), light_HW.sum(1)]) @ (torch.arange(64) + 0.5)
+        assert torch.allclose(moved["centre"][0, 0, 0], where / light_HW.sum() / 32 - 1, atol=0.1)
+
+
 def test_clips_of_nothing_are_to_be_unsure_of() -> None:
     made = clips(2)
     video, labels = spoil(made.frames, made.labels, torch.Generator().manual_seed(0), blank=1.0)
     assert video.shape == (2, 3, FRAMES, 64, 64)
-    assert all((label == UNSURE).all() for label in labels.values())
+    assert all((labels[name] == UNSURE).all() for name in NAMES)
 
 
 def test_being_unsure_of_nothing_has_the_lowest_loss() -> None:

@@ -135,3 +135,14 @@ def test_the_nearer_actor_hides_the_farther_one() -> None:
     facts = truth(replace(scene, actors=(far, near), camera="still"), ClipSize(1, 64, 64))
     assert facts.visible[1, 0] == 1
     assert facts.visible[0, 0] < 0.9
+
+
+def test_the_truth_of_a_later_part_is_that_part_of_the_truth() -> None:
+    scene = one("bounce")
+    whole, later = (
+        truth(scene, ClipSize(17, 64, 64)),
+        truth(scene, ClipSize(9, 64, 64), start=1 / 3),
+    )
+    assert torch.equal(whole.masks[:, 8:], later.masks)
+    assert torch.equal(whole.tracks[:, 8:], later.tracks)
+    assert whole.contacts[0][: len(later.contacts[0])] == later.contacts[0]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from overcrank.data.crops import ToyCrops
 from overcrank.data.latents import CacheSpec, LatentCache, make_cache, share_of_tokens
 from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.shapes import ClipSize
@@ -74,6 +75,8 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path: Path) -> No
     logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
     losses = [[json.loads(line).get("loss") for line in log.splitlines()] for log in logs]
     assert losses[0] == losses[1]
+    with pytest.raises(RequestError, match="with another seed: got 1, right is 0"):
+        run(vae_run(seed=1), tmp_path / "parts")
 
 
 def fit_one_batch(objective: VAEObjective | TransformerObjective, lr: float) -> list[float]:
@@ -314,3 +317,11 @@ def test_the_share_of_a_token_counts_its_own_frames_only() -> None:
     mask[1:5, :16, :32] = True
     share = share_of_tokens(mask, ClipSize(9, 32, 64))
     torch.testing.assert_close(share, torch.tensor([[[0.0, 1.0]], [[0.25, 0.0]]]))
+
+
+def test_crops_know_where_actors_are() -> None:
+    """About a sixth of the area, on the average."""
+    crops = ToyCrops(0, 8, lambda _step: (2, 1, 128))
+    covered = [crops[step].actors.float().mean().item() for step in range(8)]
+    assert crops[0].actors.shape == crops[0].frames.shape[:-1]
+    assert 0.1 < sum(covered) / len(covered) < 0.3

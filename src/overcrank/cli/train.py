@@ -24,7 +24,7 @@ def train_command(
     """Train a network. To resume, run the same command again."""
     import torch
 
-    from overcrank.train import build_objective, read_config, train
+    from overcrank.train import build_objective, join_workers, read_config, train
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -41,7 +41,10 @@ def train_command(
             return
         console.print("  ".join(f"{name} {_short(value)}" for name, value in event.items()))
 
-    train(run, build_objective(run, folder, show), folder, show)
+    with join_workers() as workers:
+        if workers.rank > 0:
+            console.quiet = True
+        train(run, build_objective(run, folder, show, workers), folder, show, workers)
     console.print(f"done: {folder}")
 
 

@@ -102,14 +102,19 @@ def make_cache(
     encode: Callable[[Tensor], Tensor],
     text: TextEncoder,
     on_shard: Callable[[int, int], None],
+    turn: tuple[int, int] = (0, 1),
 ) -> None:
-    """Make the shards that are missing. `encode` takes a video (1, 3, F, H, W) to its latent."""
+    """Make the shards that are missing. `encode` takes a video (1, 3, F, H, W) to its latent.
+
+    With `turn` (n, of) only the n-th of every `of` shards, so that processes can share the work.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = spec.paths(folder)
     for path in paths:
         if path.exists():
             _check_shard(path, spec)
-    for number, path in enumerate(paths):
+    for number in range(turn[0], len(paths), turn[1]):
+        path = paths[number]
         if not path.exists():
             tensors = _make_shard(number, spec, encode, text)
             temporary = path.with_suffix(f".{os.getpid()}.tmp")

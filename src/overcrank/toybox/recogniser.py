@@ -86,9 +86,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecogniserConfig:
-    """Widths of the network."""
+    """`stem` are the widths of the stages that each halve height and width; each has `depth`
+    residual convolutions."""
 
-    stem: tuple[int, ...] = (32, 64, 96)
+    stem: tuple[int, ...] = (64, 88)
+    depth: int = 2
     heads: int = 4
     dilations: tuple[int, ...] = (1, 2, 4)
     layers: int = 2
@@ -109,11 +111,10 @@ class Recogniser(nn.Module):
         super().__init__()
         self.config = config
         width = config.stem[-1]
-        inputs = (9, *config.stem[:-1])
-        self.stem = nn.Sequential(
-            *(_Conv(n, m, stride=2) for n, m in zip(inputs, config.stem, strict=True))
-        )
-        self.place = _Conv(width, width)
+        layers: list[nn.Module] = []
+        for n, m in zip((27, *config.stem[:-1]), config.stem, strict=True):
+            layers += [_Conv(n, m, stride=2), *(_Residual(m) for _ in range(config.depth))]
+        self.stem = nn.Sequential(*layers)
         self.time = nn.ModuleList(_TimeConv(width, dilation) for dilation in config.dilations)
         self.queries_SD = nn.Parameter(torch.randn(SLOTS + 1, width))
         self.look = nn.ModuleList(_Look(width, config.heads) for _ in range(config.layers))
@@ -176,16 +177,23 @@ class Recogniser(nn.Module):
 
         `clip_BCFHW` is RGB in [-1, 1], the shorter side `SIDE`, `RATE` frames a second.
         """
-        batch, _, frames = clip_BCFHW.shape[:3]
-        x = rearrange(_with_hints(clip_BCFHW), "b c f h w -> (b f) c h w")
+        return self.answer(self.cells(clip_BCFHW))
+
+    def cells(self, clip_BCFHW: Tensor) -> Tensor:
+        """What is seen in each cell of 8 x 8 pixels, and how it changes: (B, F, D, H, W)."""
+        batch = len(clip_BCFHW)
+        x = rearrange(_with_hints(clip_BCFHW), "b f c h w -> (b f) c h w")
         x = self.stem(x.to(memory_format=torch.channels_last))
-        x = x + self.place(x)
         height, width = x.shape[2:]
-        x_BNFC = rearrange(x, "(b f) c h w -> b (h w) f c", b=batch, f=frames)
+        x_BNFC = rearrange(x, "(b f) c h w -> b (h w) f c", b=batch)
         for conv in self.time:
             x_BNFC = x_BNFC + conv(x_BNFC)
-        cells_BND = rearrange(x_BNFC, "b n f c -> b (n f) c", n=height * width)
-        slots_BSD = self.queries_SD.expand(batch, -1, -1)
+        return rearrange(x_BNFC, "b (h w) f c -> b f c h w", h=height, w=width)
+
+    def answer(self, cells_BFDHW: Tensor) -> dict[str, Tensor]:
+        """The logits that `forward` gives."""
+        cells_BND = rearrange(cells_BFDHW, "b f d h w -> b (f h w) d")
+        slots_BSD = self.queries_SD.expand(len(cells_BND), -1, -1)
         for layer in self.look:
             slots_BSD = layer(slots_BSD, cells_BND)
         slots_BSD = self.norm(slots_BSD)
@@ -222,19 +230,23 @@ def _answer(name: str, probabilities: Tensor) -> Answer:
 
 
 def _with_hints(clip_BCFHW: Tensor) -> Tensor:
-    """Add what changed since the frame before, and where and when each pixel is: 9 channels."""
-    batch, _, frames, high, wide = clip_BCFHW.shape
+    """Squares of 2 x 2 pixels become one: (B, F, 27, H, W) of colours, what changed since the
+    frame before, and when and where it is."""
+    batch, _, frames = clip_BCFHW.shape[:3]
     before = torch.cat([clip_BCFHW[:, :, :1], clip_BCFHW[:, :, :-1]], dim=2)
-    short = min(high, wide)
-    when = torch.arange(frames, device=clip_BCFHW.device) / FRAMES
-    axes = [
-        when,
-        *((torch.arange(n, device=when.device) + 0.5 - n / 2) / short for n in (high, wide)),
-    ]
-    where = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    return torch.cat(
-        [clip_BCFHW, 2 * (clip_BCFHW - before), where.expand(batch, -1, -1, -1, -1)], dim=1
+    seen = rearrange(
+        torch.cat([clip_BCFHW, 2 * (clip_BCFHW - before)], 1), "b c f h w -> b f c h w"
     )
+    seen = F.pad(seen, (0, seen.shape[4] % 2, 0, seen.shape[3] % 2))
+    seen = F.pixel_unshuffle(seen, 2)
+    high, wide = seen.shape[3:]
+    short = min(high, wide)
+    axes = [
+        torch.arange(frames, device=seen.device) / FRAMES,
+        *((torch.arange(n, device=seen.device) + 0.5 - n / 2) / short for n in (high, wide)),
+    ]
+    where = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=1)
+    return torch.cat([seen, where.expand(batch, -1, -1, -1, -1)], dim=2)
 
 
 class _Conv(nn.Sequential):
@@ -246,6 +258,17 @@ class _Conv(nn.Sequential):
             nn.BatchNorm2d(outputs),
             nn.SiLU(),
         )
+
+
+class _Residual(nn.Module):
+    """A convolution that adds to what it is given."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = _Conv(width, width)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.conv(x_BCHW)
 
 
 class _TimeConv(nn.Module):

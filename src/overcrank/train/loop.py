@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.runtime import choose
 from overcrank.train.config import Optim, RunConfig
+from overcrank.train.workers import ALONE, Workers
 
 Event = dict[str, Any]
 
@@ -57,6 +58,7 @@ def train(
     objective: Objective,
     folder: Path,
     on_event: Callable[[Event], None],
+    workers: Workers = ALONE,
 ) -> None:
     """Run until `config.steps`, resuming from `folder` if it holds a run."""
     make_writable(folder)
@@ -68,8 +70,8 @@ def train(
         fused=True,
     )
     begin = _resume(folder, module, average, optimiser)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
-    _forget_later(folder / "metrics.jsonl", begin)
+    if begin:
+        _check_same_run(folder / "config.yaml", config)
     hardware = choose("cpu", config.precision)
     mixed = torch.autocast("cpu", hardware.dtype, enabled=hardware.dtype != torch.float32)
     loader = DataLoader(
@@ -78,44 +80,85 @@ def train(
         num_workers=1,
         prefetch_factor=4,
     )
-    with (folder / "metrics.jsonl").open("a") as log:
-        since, timed = time.perf_counter(), begin
-        done = saved = begin
-        try:
-            for step, batch in enumerate(loader, begin):
-                for group in optimiser.param_groups:
-                    group["lr"] = group["scale"] * learning_rate(config.optim, step, config.steps)
-                generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
-                with mixed:
-                    loss, numbers = objective.loss(batch, generator)
-                optimiser.zero_grad()
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(module.parameters(), config.optim.clip)
-                _check_finite(step, loss, norm)
-                optimiser.step()
-                _follow(average, module, min(config.optim.ema, (1 + step) / (10 + step)))
-                done = step + 1
-                if done % config.log_every == 0 or done == config.steps:
-                    now = time.perf_counter()
-                    event = {
-                        "step": done,
-                        "loss": loss.item(),
-                        "norm": norm.item(),
-                        "seconds": round((now - since) / (done - timed), 4),
-                        **{name: round(value, 5) for name, value in numbers.items()},
-                    }
-                    since, timed = now, done
-                    _log(log, event, on_event)
-                if done % config.save_every == 0 or done == config.steps:
+    workers.wait()  # before the first one writes what the others read
+    record = _Record(config, objective, folder, begin, on_event) if workers.rank == 0 else None
+    try:
+        for step, batch in enumerate(loader, begin):
+            for group in optimiser.param_groups:
+                group["lr"] = group["scale"] * learning_rate(config.optim, step, config.steps)
+            noise_seed = config.seed * 2**32 + workers.rank * 2**31 + step
+            generator = torch.Generator().manual_seed(noise_seed)
+            with mixed:
+                loss, numbers = objective.loss(workers.part(batch), generator)
+            optimiser.zero_grad()
+            loss.backward()
+            workers.average(module)
+            norm = nn.utils.clip_grad_norm_(module.parameters(), config.optim.clip)
+            _check_finite(step, loss, norm)
+            optimiser.step()
+            _follow(average, module, min(config.optim.ema, (1 + step) / (10 + step)))
+            if record is not None:
+                record.step(step + 1, loss, norm, numbers)
+                if record.is_due(step + 1):
                     with mixed:
-                        held_out = objective.evaluate(average, folder, done)
-                    _log(log, {"step": done, **held_out}, on_event)
-                    _save(folder, done, module, average, optimiser)
-                    objective.export(copy.deepcopy(average), folder)
-                    since, timed, saved = time.perf_counter(), done, done
-        except KeyboardInterrupt:
-            on_event({"step": done, "lost": done - saved})
-            raise
+                        record.evaluate(average)
+                    record.save(module, average, optimiser)
+    except KeyboardInterrupt:
+        if record is not None:
+            on_event({"step": record.done, "lost": record.done - record.saved})
+        raise
+
+
+class _Record:
+    """What a run leaves in its folder."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        objective: Objective,
+        folder: Path,
+        begin: int,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.config, self.objective = config, objective
+        self.folder, self.on_event = folder, on_event
+        self.done = self.saved = self.timed = begin
+        self.since = time.perf_counter()
+        self.log = folder / "metrics.jsonl"
+        (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        _forget_later(self.log, begin)
+
+    def step(self, done: int, loss: Tensor, norm: Tensor, numbers: dict[str, float]) -> None:
+        """Note a step that is done, and every few steps its numbers."""
+        self.done = done
+        if done % self.config.log_every == 0 or done == self.config.steps:
+            now = time.perf_counter()
+            seconds = round((now - self.since) / (done - self.timed), 4)
+            self.since, self.timed = now, done
+            rounded = {name: round(value, 5) for name, value in numbers.items()}
+            self._write({"loss": loss.item(), "norm": norm.item(), "seconds": seconds, **rounded})
+
+    def is_due(self, done: int) -> bool:
+        """Is this the time to evaluate and save?"""
+        return done % self.config.save_every == 0 or done == self.config.steps
+
+    def evaluate(self, average: nn.Module) -> None:
+        """Numbers on held-out data."""
+        self._write(self.objective.evaluate(average, self.folder, self.done))
+
+    def save(self, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """What the run needs to go on, and the weights that others use."""
+        _save(self.folder, self.done, module, average, optimiser)
+        self.objective.export(copy.deepcopy(average), self.folder)
+        self.since, self.timed, self.saved = time.perf_counter(), self.done, self.done
+
+    def _write(self, numbers: dict[str, float]) -> None:
+        """A number that no sample of the step has, a mean of nothing, is left out."""
+        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        event = {"step": self.done, **finite}
+        with self.log.open("a") as file:
+            file.write(json.dumps(event) + "\n")
+        self.on_event(event)
 
 
 def make_writable(folder: Path) -> None:
@@ -163,14 +206,6 @@ def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(targets, sources, 1 - decay)
 
 
-def _log(log: Any, event: Event, on_event: Callable[[Event], None]) -> None:
-    """A number that no sample of the step has, a mean of nothing, is left out."""
-    event = {name: value for name, value in event.items() if math.isfinite(value)}
-    log.write(json.dumps(event) + "\n")
-    log.flush()
-    on_event(event)
-
-
 def _save(
     folder: Path, step: int, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
@@ -211,6 +246,21 @@ def _resume(
         ) from None
     step: int = state["step"]
     return step
+
+
+def _check_same_run(path: Path, config: RunConfig) -> None:
+    """A run may be given other steps or rates on the way, but not other data."""
+    try:
+        before = yaml.safe_load(path.read_text())
+        changed = [n for n in ("kind", "preset", "seed") if before[n] != getattr(config, n)]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return
+    if changed:
+        name = changed[0]
+        raise RequestError(
+            f"{path.parent} holds a run with another {name}: got {getattr(config, name)}, right is "
+            f"{before[name]}: give a new run folder to begin anew"
+        )
 
 
 def _forget_later(path: Path, step: int) -> None:

@@ -18,20 +18,27 @@ Labels = dict[str, Tensor]
 
 
 def spoil(
-    frames_BFHWC: Tensor, labels: Labels, dice: torch.Generator, blank: float = 0.06
+    frames_BFHWC: Tensor,
+    labels: Labels,
+    dice: torch.Generator,
+    blank: float = 0.06,
+    smear: float = 0.3,
 ) -> tuple[Tensor, Labels]:
     """uint8 frames -> RGB about [-1, 1], (B, 3, F, H, W), with the labels that fit.
 
-    Clips are mirrored, moved, smeared, blurred, tinted and noisy; a part `blank` of them is
-    replaced by clips of nothing.
+    Clips are mirrored, moved, blurred, tinted and noisy; a part `smear` of them is smeared over
+    the neighbouring frames, a part `blank` is replaced by clips of nothing.
     """
     video_BCFHW = rearrange(frames_BFHWC, "b f h w c -> b c f h w").float() / 127.5 - 1
     mirrored_B = _chance(len(video_BCFHW), 0.5, dice)
-    video_BCFHW = _moved(video_BCFHW, mirrored_B, dice)
+    theta_B23 = _moves(mirrored_B, dice)
+    video_BCFHW = _moved(video_BCFHW, theta_B23)
     labels = _mirrored(labels, mirrored_B)
-    video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), 0.3, dice))
-    for side in (44, 32, 22):
-        coarse_B = _chance(len(video_BCFHW), 0.15, dice)
+    shift_B2, zoom_B2 = theta_B23[:, :, 2], theta_B23.diagonal(dim1=1, dim2=2)
+    labels["centre"] = (labels["centre"] - shift_B2[:, None, None]) / zoom_B2[:, None, None]
+    video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), smear, dice))
+    for side in (44, 32, 24):
+        coarse_B = _chance(len(video_BCFHW), 0.1, dice)
         video_BCFHW[coarse_B] = _coarse(video_BCFHW[coarse_B], side)
     blocky_B = _chance(len(video_BCFHW), 0.25, dice)
     video_BCFHW[blocky_B] = _blocky(video_BCFHW[blocky_B], float(_uniform((1,), 0.2, 0.8, dice)))
@@ -42,7 +49,7 @@ def spoil(
     blank_B = _chance(len(video_BCFHW), blank, dice)
     for i in blank_B.nonzero()[:, 0].tolist():
         video_BCFHW[i] = _nothing(video_BCFHW[i].shape, dice)
-    return video_BCFHW, {name: _unsure(label, blank_B) for name, label in labels.items()}
+    return video_BCFHW, {**labels, **{name: _unsure(labels[name], blank_B) for name in NAMES}}
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, dice: torch.Generator) -> Tensor:
@@ -66,20 +73,26 @@ def _mirrored(labels: Labels, mirrored_B: Tensor) -> Labels:
         motion_BS == _LEFT, _RIGHT, torch.where(motion_BS == _RIGHT, _LEFT, motion_BS)
     )
     changed["motion"] = torch.where(mirrored_B[:, None], other_BS, motion_BS)
-    return {**labels, **changed}
+    first_BS = torch.arange(len(order_BS))[:, None]
+    return {**labels, **changed, "centre": labels["centre"][first_BS, order_BS]}
 
 
-def _moved(video_BCFHW: Tensor, mirrored_B: Tensor, dice: torch.Generator) -> Tensor:
-    """The same shift of up to 4 % and zoom of up to 8 % in all frames of a clip."""
-    batch, _, frames = video_BCFHW.shape[:3]
+def _moves(mirrored_B: Tensor, dice: torch.Generator) -> Tensor:
+    """A shift of up to 4 %, a zoom of up to 8 %: where each place of a frame is taken from."""
+    batch = len(mirrored_B)
     zoom_B = _uniform((batch,), 0.92, 1.08, dice)
-    shift_B2 = _uniform((batch, 2), -0.08, 0.08, dice)
-    theta = torch.zeros(batch, 2, 3)
-    theta[:, 0, 0] = zoom_B * torch.where(mirrored_B, -1.0, 1.0)
-    theta[:, 1, 1] = zoom_B
-    theta[:, :, 2] = shift_B2
+    theta_B23 = torch.zeros(batch, 2, 3)
+    theta_B23[:, 0, 0] = zoom_B * torch.where(mirrored_B, -1.0, 1.0)
+    theta_B23[:, 1, 1] = zoom_B
+    theta_B23[:, :, 2] = _uniform((batch, 2), -0.08, 0.08, dice)
+    return theta_B23
+
+
+def _moved(video_BCFHW: Tensor, theta_B23: Tensor) -> Tensor:
+    """The same move in all frames of a clip."""
+    frames = video_BCFHW.shape[2]
     flat = rearrange(video_BCFHW, "b c f h w -> b (c f) h w")
-    grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
+    grid = F.affine_grid(theta_B23, list(flat.shape), align_corners=False)
     moved = F.grid_sample(flat, grid, padding_mode="reflection", align_corners=False)
     return rearrange(moved, "b (c f) h w -> b c f h w", f=frames)
 

@@ -14,13 +14,17 @@ from overcrank.train.config import RunConfig
 from overcrank.train.loop import Event, Objective, make_writable
 from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import VAEObjective
+from overcrank.train.workers import ALONE, Workers
 from overcrank.transformer import PRESETS
 from overcrank.weights.model import find_model
 from overcrank.weights.store import latent_hash, load_component
 
 
 def build_objective(
-    config: RunConfig, folder: Path, on_event: Callable[[Event], None]
+    config: RunConfig,
+    folder: Path,
+    on_event: Callable[[Event], None],
+    workers: Workers = ALONE,
 ) -> Objective:
     """What `config.kind` asks for; a transformer's latents are cached in `folder/latents` first."""
     make_writable(folder)
@@ -55,7 +59,8 @@ def build_objective(
     def show(done: int, total: int) -> None:
         on_event({"latent_shards": done, "of": total})
 
-    make_cache(latents, spec, encode, text, show)
+    make_cache(latents, spec, encode, text, show, turn=(workers.rank, workers.count))
+    workers.wait()
     return TransformerObjective(config, LatentCache(latents, spec), spec.latent_hash)
 
 
