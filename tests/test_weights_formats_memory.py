@@ -15,16 +15,16 @@ from overcrank.weights.releases import RELEASES
 from overcrank.weights.synthetic import random_checkpoint
 
 MEASURE = """
-import json, resource, sys
+import json, sys
 import torch
 from overcrank.weights.convert import convert, open_checkpoint
-def now():
+def status(name):
     for line in open("/proc/self/status"):
-        if line.startswith("VmRSS"):
+        if line.startswith(name + ":"):
             return int(line.split()[1]) << 10
 with torch.device("meta"):  # imports more of torch
     torch.nn.init.kaiming_uniform_(torch.nn.Linear(2, 2).weight)
-before = now()
+before = status("VmRSS")
 source, dtype = sys.argv[1], getattr(torch, sys.argv[2], None)
 if sys.argv[3] == "convert":
     convert(source, sys.argv[4], "overcrank")
@@ -33,7 +33,7 @@ else:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.amax()  # every page is read
-print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before))
+print(json.dumps(status("VmHWM") - before))
 """
 
 
