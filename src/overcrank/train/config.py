@@ -75,7 +75,7 @@ class VAELoss(Strict):
     """Weights of the autoencoder's losses."""
 
     l1: float = 1.0
-    mse: float = 4.0
+    mse: float = 8.0
     wavelet: float = 1.0
     kl: float = 1e-3
     max_sigma: float = Field(default=0.2, ge=0, le=1)
