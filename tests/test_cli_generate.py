@@ -101,7 +101,8 @@ def test_the_file_says_that_it_was_generated_and_how(clip: Clip, nano: Path) -> 
     assert recipe["prompt"] == PROMPT
     assert recipe["overcrank"] == __version__
     assert recipe["guidance"]["rescale"] == 0.5
-    assert recipe["conditions"] == [{"kind": "image", "at": 0, "strength": 1.0}]
+    fixed = {"kind": "image", "at": 0, "strength": 1.0, "crf": 0}
+    assert recipe["conditions"] == [fixed]
     assert set(recipe["hashes"]) == {"vae", "transformer"}
 
 

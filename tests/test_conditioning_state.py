@@ -25,7 +25,7 @@ def coder() -> vae.VAE:
 
 def free_state() -> LatentState:
     noise = torch.randn(1, 128, 3, 1, 2, generator=torch.Generator().manual_seed(0))
-    return LatentState.free(noise, token_positions(SIZE, 8.0, causal=True))
+    return LatentState.free(noise, token_positions(SIZE, 8.0, causal=True), frame_rate=8.0)
 
 
 def picture(height: int = 32, width: int = 64) -> torch.Tensor:
@@ -93,10 +93,14 @@ def test_a_strength_out_of_range_is_refused(strength: float) -> None:
         Image(image=picture(), strength=strength)
 
 
-@pytest.mark.parametrize("at", [8, -1, 0.5, "end", False])
-def test_only_the_beginning_can_be_given(at: int) -> None:
-    with pytest.raises(RequestError, match="try at=0"):
-        Clip(frames=picture()[None], at=at)
+@pytest.mark.parametrize("at", [-1, 0.5, "end", False])
+def test_a_place_is_the_number_of_a_frame(at: int) -> None:
+    for make in (
+        lambda: Image(image=picture(), at=at),
+        lambda: Clip(frames=picture()[None], at=at),
+    ):
+        with pytest.raises(RequestError, match="counted from 0, got .*: try at=0"):
+            make()
 
 
 @pytest.mark.parametrize("pixels", [torch.zeros(3, 32, 64), torch.zeros(4), None, 3])

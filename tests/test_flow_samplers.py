@@ -1,12 +1,22 @@
 """The path, the sampler and guidance."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from overcrank.flow import Guidance, data_from, euler, guided, mix, uniform, velocity
+from overcrank.flow import (
+    Guidance,
+    data_from,
+    euler,
+    guided,
+    linear_quadratic,
+    mix,
+    uniform,
+    velocity,
+)
 from overcrank.flow.guidance import restore_std
 
 
@@ -93,6 +103,18 @@ def test_steps_are_reported_and_may_cancel() -> None:
     assert steps == [0, 1]
 
 
+def test_each_step_may_begin_with_other_tokens() -> None:
+    seen: list[tuple[int, float]] = []
+
+    def begin(step: int, level: float, x: Tensor) -> Tensor:
+        seen.append((step, level))
+        return x + 1
+
+    end = euler(constant(0.0), torch.zeros(1, 2, 3), uniform(4), before_step=begin)
+    assert seen == [(0, 1.0), (1, 0.75), (2, 0.5), (3, 0.25)]
+    assert (end == 4).all()
+
+
 def test_guidance_at_scale_one_asks_one_network() -> None:
     field = guided(constant(2.0), never, Guidance(1.0))
     assert (field(torch.zeros(1, 2, 3), torch.ones(1, 1)) == 2).all()
@@ -106,7 +128,7 @@ def test_guidance_works_inside_its_interval_only(level: float, expected: float) 
 
 def test_spatiotemporal_guidance_steers_away_from_the_perturbed_network() -> None:
     guidance = Guidance(3.0, stg_scale=2.0, stg_layers=(1,))
-    field = guided(constant(2.0), constant(1.0), guidance, perturbed=constant(1.5))
+    field = guided(constant(2.0), constant(1.0), guidance, perturb=lambda _: constant(1.5))
     assert (field(torch.zeros(1, 2, 3), torch.ones(1, 1)) == 1 + 3 * 1 + 2 * 0.5).all()
 
 
@@ -132,3 +154,72 @@ def test_half_a_rescale_goes_half_way() -> None:
     v, like = two(2, 5, 3)
     half = (restore_std(v, like, 0.0) + restore_std(v, like, 1.0)) / 2
     torch.testing.assert_close(restore_std(v, like, 0.5), half)
+
+
+def fresh(shape: tuple[int, ...], seed: int = 7) -> Callable[[int], Tensor]:
+    return lambda step: torch.randn(shape, generator=torch.Generator().manual_seed(seed + step))
+
+
+def test_stochastic_sampling_puts_fresh_noise_on_the_data_pointed_at() -> None:
+    data, noise = two(2, 5, 3)
+    draw = fresh((2, 5, 3))
+    seen: list[Tensor] = []
+    levels = torch.tensor([1.0, 0.6, 0.0])
+
+    def field(x: Tensor, sigma: Tensor) -> Tensor:
+        seen.append(x)
+        return (x - data) / sigma[..., None]
+
+    got = euler(field, noise, levels, fresh_noise=draw)
+    torch.testing.assert_close(seen[1], mix(data, draw(0), 0.6))
+    torch.testing.assert_close(got, data)
+
+
+def test_stochastic_sampling_leaves_tokens_alone_that_do_not_move() -> None:
+    data, noise = two(1, 3, 3)
+    cap = torch.tensor([[0.0, 0.3, 1.0]])
+    start = mix(data, noise, cap[..., None])
+    after_first: list[Tensor] = []
+    euler(
+        constant(1.0),
+        start,
+        uniform(4),
+        cap=cap,
+        fresh_noise=fresh((1, 3, 3)),
+        on_step=lambda _, x: after_first.append(x),
+    )
+    assert torch.equal(after_first[0][:, :2], start[:, :2])
+    assert torch.equal(after_first[-1][:, 0], data[:, 0])
+    assert not torch.equal(after_first[0][:, 2], start[:, 2])
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_a_walk_equals_that_of_diffusers(stochastic: bool) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    untyped: Any = FlowMatchEulerDiscreteScheduler
+    theirs = untyped(stochastic_sampling=stochastic)
+    levels = linear_quadratic(8)
+    theirs.set_timesteps(sigmas=levels[:-1].tolist())
+    _, start = two(2, 5, 3)
+    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(3))
+
+    def field(x: Tensor, sigma: Tensor) -> Tensor:
+        return x @ matrix * sigma[..., None]
+
+    expected = start
+    generator = torch.Generator().manual_seed(5)
+    for now, timestep in zip(levels, theirs.timesteps, strict=False):
+        v = field(expected, now.expand(2, 1))
+        expected = theirs.step(v, timestep, expected, generator=generator, return_dict=False)[0]
+
+    drawn = torch.Generator().manual_seed(5)
+    got = euler(
+        field,
+        start,
+        levels,
+        fresh_noise=(lambda _: torch.randn(2, 5, 3, generator=drawn)) if stochastic else None,
+    )
+    assert expected.std() >= 0.1
+    assert (got - expected).norm() / expected.norm() <= 1e-5

@@ -1,12 +1,14 @@
 """Noise schedules: golden lists of the published models, and what holds for all of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from overcrank.flow import linear_quadratic, shift, shifted, uniform, with_end
+from overcrank.errors import RequestError
+from overcrank.flow import Schedule, linear_quadratic, shift, shifted, uniform, with_end
 
 SCHEDULES: dict[str, Callable[[int, float], Tensor]] = {
     "uniform": lambda steps, end: uniform(steps, end=end),
@@ -79,3 +81,93 @@ def test_levels_fall_from_one_to_the_end(name: str, steps: int, end: float) -> N
 
 def test_an_end_squeezes_the_whole_list() -> None:
     close(with_end(torch.tensor([1.0, 0.5]), 0.2), [1, 0.6, 0.2])
+
+
+def test_distilled_levels_are_linear_quadratic_in_eight_steps() -> None:
+    rounded = [round(level, 4) for level in linear_quadratic(8).tolist()]
+    assert rounded == [1.0, 0.9937, 0.9875, 0.9812, 0.975, 0.9094, 0.725, 0.4219, 0.0]
+
+
+DISTILLED = Schedule(
+    kind="linear-quadratic", levels=(1.0, 0.975, 0.725), allowed=(1.0, 0.9875, 0.975, 0.725, 0.4219)
+)
+
+
+def test_a_list_is_taken_as_it_is() -> None:
+    close(DISTILLED.sigmas(3, tokens=112), [1.0, 0.975, 0.725, 0])
+
+
+def test_other_numbers_of_steps_choose_from_the_allowed_levels() -> None:
+    close(DISTILLED.sigmas(2, tokens=112), [1.0, 0.975, 0])
+    close(DISTILLED.sigmas(5, tokens=112), [1.0, 0.9875, 0.975, 0.725, 0.4219, 0])
+    for steps in range(1, 6):
+        DISTILLED.check(tuple(DISTILLED.sigmas(steps, tokens=112)[:-1].tolist()))
+
+
+@pytest.mark.parametrize("steps", [0, 6])
+def test_steps_that_a_distilled_model_cannot_take_are_refused(steps: int) -> None:
+    with pytest.raises(RequestError, match=f"from 1 to 5, got {steps}"):
+        DISTILLED.sigmas(steps, tokens=112)
+
+
+def test_levels_that_a_distilled_model_does_not_know_are_refused() -> None:
+    DISTILLED.check((1.0, 0.42188))
+    with pytest.raises(RequestError, match=r"got 0\.9, 0\.5: choose from 1, 0\.9875"):
+        DISTILLED.check((1.0, 0.9, 0.5))
+    Schedule(kind="linear-quadratic").check((0.9, 0.5))
+
+
+def test_the_last_step_goes_all_the_way_however_many_are_skipped() -> None:
+    """The two passes of the 13B dev release: 27 steps, and 13 steps."""
+    first = Schedule(kind="linear-quadratic", skip_final=3).sigmas(30, tokens=5600)
+    second = Schedule(kind="linear-quadratic", skip_initial=17).sigmas(30, tokens=22400)
+    assert (len(first), len(second)) == (28, 14)
+    close(first[-2:], [0.445778, 0])
+    close(second[[0, -2, -1]], [0.954778, 0.124111, 0])
+
+
+def test_steps_that_are_all_skipped_are_refused() -> None:
+    with pytest.raises(RequestError, match="choose 18 or more"):
+        Schedule(kind="linear-quadratic", skip_initial=17).sigmas(17, tokens=112)
+
+
+def test_a_schedule_is_the_formula_it_names() -> None:
+    levels = Schedule(kind="shifted", terminal=0.1).sigmas(20, tokens=1024)
+    assert torch.equal(levels, shifted(20, tokens=1024, terminal=0.1))
+    end = Schedule(kind="uniform").sigmas(5, tokens=1024, end=0.05)
+    assert torch.equal(end, uniform(5, end=0.05))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("tokens", [1024, 6144])
+@pytest.mark.parametrize("steps", [2, 20, 40])
+def test_shifted_levels_equal_those_of_diffusers(steps: int, tokens: int) -> None:
+    import numpy as np
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    untyped: Any = FlowMatchEulerDiscreteScheduler
+    theirs = untyped(
+        use_dynamic_shifting=True,
+        base_shift=0.95,
+        max_shift=2.05,
+        base_image_seq_len=1024,
+        max_image_seq_len=4096,
+        shift_terminal=0.1,
+    )
+    theirs.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=shift(tokens))
+    ours = Schedule(kind="shifted", terminal=0.1).sigmas(steps, tokens=tokens)
+    torch.testing.assert_close(ours, theirs.sigmas, atol=2e-6, rtol=0)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("steps", [1, 2, 7, 8, 30, 40])
+def test_linear_quadratic_levels_equal_those_of_diffusers(steps: int) -> None:
+    from diffusers.pipelines.ltx import pipeline_ltx_condition
+
+    untyped: Any = pipeline_ltx_condition
+    torch.testing.assert_close(
+        linear_quadratic(steps)[:-1],
+        untyped.linear_quadratic_schedule(steps),
+        atol=1e-6,
+        rtol=0,
+    )

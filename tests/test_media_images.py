@@ -10,6 +10,7 @@ from PIL import Image
 
 from overcrank.errors import MediaError
 from overcrank.media import fit_image, read_image
+from overcrank.media.images import as_video_frame
 
 
 def test_a_picture_comes_back_as_rgb(tmp_path: Path) -> None:
@@ -125,3 +126,29 @@ def test_shrinking_does_not_alias() -> None:
     stripes[:, ::2] = 255
     pixels = fit_image(Image.fromarray(stripes), 32, 32)
     assert pixels.abs().max() < 0.1
+
+
+def scene() -> torch.Tensor:
+    """A soft gradient with a hard edge, (3, 64, 96) in [-1, 1]."""
+    pixels = torch.linspace(-1, 1, 96).expand(3, 64, 96).clone()
+    pixels[:, 20:40, 30:60] = torch.tensor([0.8, -0.5, 0.1])[:, None, None]
+    return pixels
+
+
+def test_a_picture_made_a_video_frame_stays_nearly_the_same_picture() -> None:
+    treated = as_video_frame(scene())
+    assert (treated.shape, treated.dtype) == (scene().shape, torch.float32)
+    assert 0.01 < (treated - scene()).square().mean().sqrt() < 0.15
+    assert torch.equal(treated, as_video_frame(scene()))
+
+
+def test_a_picture_made_a_video_frame_loses_its_sharp_edges() -> None:
+    def steepest(pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.diff(dim=-1).abs().max()
+
+    assert steepest(as_video_frame(scene(), crf=1)) < 0.8 * steepest(scene())
+
+
+def test_a_coarser_quality_loses_more() -> None:
+    fine, coarse = (as_video_frame(scene(), crf) for crf in (10, 45))
+    assert (coarse - scene()).norm() > (fine - scene()).norm()

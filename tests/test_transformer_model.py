@@ -1,12 +1,14 @@
 """What must hold for the video transformer, whatever its weights."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from overcrank.errors import ModelError
+from overcrank.flow import SkipMode
 from overcrank.shapes import LatentSize
 from overcrank.transformer import PRESETS, Transformer, TransformerConfig, token_positions
 from overcrank.transformer.ops import Ops, attention
@@ -125,6 +127,28 @@ def test_guidance_layers_mix_nothing(model: Transformer, inputs: Inputs) -> None
     alone = model(other, sigma, positions, text, stg_layers=everywhere)[:, 0]
     torch.testing.assert_close(first, alone)
     assert not torch.allclose(model(*inputs)[:, 0], first, rtol=1e-3)
+
+
+@pytest.mark.parametrize("mode", get_args(SkipMode))
+def test_a_perturbed_clip_does_not_see_its_neighbours(
+    model: Transformer, inputs: Inputs, mode: SkipMode
+) -> None:
+    """Upstream perturbs the wrong rows of a batch; here a batch equals its clips one by one."""
+    tokens, sigma, positions, text = inputs
+    both = model(*inputs, stg_layers=(1,), stg_mode=mode)
+    assert not torch.allclose(both, model(*inputs), rtol=1e-3)
+    for clip in (slice(0, 1), slice(1, 2)):
+        alone = model(
+            tokens[clip], sigma[clip], positions, text[clip], stg_layers=(1,), stg_mode=mode
+        )
+        torch.testing.assert_close(both[clip], alone)
+
+
+def test_a_perturbed_block_does_nothing(model: Transformer, inputs: Inputs) -> None:
+    shorter = Transformer(replace(NANO, layers=1))
+    shorter.load_state_dict(model.state_dict(), strict=False)
+    got = model(*inputs, stg_layers=(1,), stg_mode="transformer_block")
+    torch.testing.assert_close(got, shorter(*inputs))
 
 
 def test_a_fresh_model_predicts_zero_and_learns(inputs: Inputs) -> None:

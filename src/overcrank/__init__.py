@@ -8,21 +8,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from overcrank.conditioning import Clip, Image
-    from overcrank.flow import Guidance
+    from overcrank.conditioning import Clip, Image, Reference
+    from overcrank.flow import Guidance, GuidanceByLevel
     from overcrank.pipeline import Pipeline, load
     from overcrank.request import Request
     from overcrank.video import Video
 
 __version__ = "0.1.0"
 
-__all__ = ["Clip", "Guidance", "Image", "Pipeline", "Request", "Video", "load"]
+__all__ = [
+    "Clip",
+    "Guidance",
+    "GuidanceByLevel",
+    "Image",
+    "Pipeline",
+    "Reference",
+    "Request",
+    "Video",
+    "load",
+]
 
 _HOMES = {
     "Clip": "conditioning",
     "Guidance": "flow",
+    "GuidanceByLevel": "flow",
     "Image": "conditioning",
     "Pipeline": "pipeline",
+    "Reference": "conditioning",
     "Request": "request",
     "Video": "video",
     "load": "pipeline",

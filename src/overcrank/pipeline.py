@@ -8,7 +8,8 @@ import inspect
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from overcrank import noise
 from overcrank.conditioning import LatentState
 from overcrank.errors import RequestError, RunError
-from overcrank.flow import VelocityFn, euler, guided
+from overcrank.flow import Guidance, VelocityFn, euler, guided
 from overcrank.plan import Plan
 from overcrank.request import Request
 from overcrank.runtime import Stages, choose, peak_memory
@@ -31,6 +32,7 @@ from overcrank.weights import Model, open_model
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+_UNPERTURBED = Guidance()
 Stream = Generator[Tensor, None, Outcome]
 """uint8 (n, H, W, 3), first to last; the generator returns the outcome."""
 
@@ -58,6 +60,17 @@ def _asks(
         return with_arguments
 
     return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the text encoder made of a request."""
+
+    text: TextEmbedding
+    negative: TextEmbedding
+    """The text itself, where guidance asks for no other."""
+    remarks: tuple[str, ...]
+    seconds: float
 
 
 class Pipeline:
@@ -90,8 +103,16 @@ class Pipeline:
     @_asks(Request)
     def __call__(self, request: Request) -> Video | list[Video]:
         """Make a clip, or a list of clips from a list of prompts."""
-        videos = [self.generate(single) for single in request.each()]
-        return videos if request.is_batch else videos[0]
+        plans = [self._plan(single) for single in request.each()]
+        if not request.is_batch:
+            return _gather(self._make(plans[0]))
+        readings = [self._read(plan) for plan in plans]
+        if self.model.text_encoder is not None:
+            self.model.text_encoder.drop()  # a large one makes room
+        return [
+            _gather(self._make(plan, reading))
+            for plan, reading in zip(plans, readings, strict=True)
+        ]
 
     @_asks(Request)
     def stream(self, request: Request) -> Stream:
@@ -100,14 +121,7 @@ class Pipeline:
 
     def generate(self, request: Request) -> Video:
         """Make the one clip of a request."""
-        stream = self.run(request)
-        chunks: list[Tensor] = []
-        with _naming_lack_of_memory():
-            while True:
-                try:
-                    chunks.append(next(stream))
-                except StopIteration as end:
-                    return Video.of(torch.cat(chunks), end.value)
+        return _gather(self.run(request))
 
     def run(self, request: Request) -> Stream:
         """`stream` for a request that is made already."""
@@ -115,36 +129,45 @@ class Pipeline:
             raise RequestError(
                 f"a stream is one clip, got {len(request.each())} prompts: stream them one by one"
             )
+        return self._make(self._plan(request))
+
+    def _plan(self, request: Request) -> Plan:
+        """Decide, and load the text encoder: the seconds of a clip are without loading."""
         plan = Plan.make(request, self.model)
-        if request.prompt is not None:
-            _ = self.model.text_encoder  # loads it now: the seconds of a clip are without loading
-        return self._make(plan)
+        if plan.texts and self.model.text_encoder is not None:
+            with _naming_lack_of_memory():
+                self.model.text_encoder.prepare(plan.texts)
+        return plan
 
-    def _make(self, plan: Plan) -> Stream:
+    def _make(self, plan: Plan, reading: Reading | None = None) -> Stream:
         with _naming_lack_of_memory():
-            return (yield from self._stages(plan))
+            return (yield from self._stages(plan, reading or self._read(plan)))
 
-    def _stages(self, plan: Plan) -> Stream:
-        """Text, noise, conditions, schedule, guidance, sampler, decoder: the whole way."""
+    def _stages(self, plan: Plan, reading: Reading) -> Stream:
+        """Noise, conditions, schedule, guidance, sampler, decoder: all that follows the text."""
         stages = Stages(self.hardware, ("text", "denoise", "decode"))
-
-        # In training the embeddings were made in float32 too.
-        with stages.stage("text", mixed=False):
-            text, negative, remarks = self._read(plan)
+        stages.seconds["text"] = reading.seconds
 
         with stages.stage("denoise"):
             state = self._noise(plan)
             for condition in plan.conditions:
                 state = condition.apply(state, self.vae)
             velocity = guided(
-                self._velocity(text, state),
-                self._velocity(negative, state),
+                self._velocity(reading.text, state),
+                self._velocity(reading.negative, state),
                 plan.guidance,
-                perturbed=self._velocity(text, state, plan.guidance.stg_layers),
+                perturb=lambda now: self._velocity(reading.text, state, now),
             )
-            cap = state.cap_BN if plan.conditions else 1.0
             tokens_BNC = euler(
-                velocity, state.tokens_BNC, plan.sigmas(), cap=cap, on_step=_progress(plan)
+                velocity,
+                state.tokens_BNC,
+                plan.sigmas(),
+                cap=state.cap_BN if plan.conditions else 1.0,
+                before_step=lambda step, level, tokens: state.shaken(
+                    tokens, step, level, plan.request.image_noise
+                ),
+                fresh_noise=partial(state.fresh, "fresh") if plan.stochastic else None,
+                on_step=_progress(plan),
             )
             latent_BCTHW = state.latent(tokens_BNC)
             _check_finite(latent_BCTHW, "the latents")
@@ -165,25 +188,26 @@ class Pipeline:
             seconds=stages.seconds,
             video_seconds=plan.size.frames / plan.frame_rate,
             peak_memory=peak_memory(self.hardware),
-            warnings=remarks,
+            warnings=(*plan.remarks, *reading.remarks),
         )
         recipe = plan.recipe(self.model, self.hardware)
         return Outcome(
             frame_rate=plan.frame_rate, latents=latent_BCTHW, report=report, recipe=recipe
         )
 
-    def _read(self, plan: Plan) -> tuple[TextEmbedding, TextEmbedding, tuple[str, ...]]:
+    def _read(self, plan: Plan) -> Reading:
         """The prompt, the negative prompt if guidance needs one, and what the encoder remarks."""
-        request = plan.request
-        with warnings.catch_warnings(record=True) as caught:
+        request, stages = plan.request, Stages(self.hardware, ("text",))
+        # In training the embeddings were made in float32 too.
+        with stages.stage("text", mixed=False), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             text = self._embed(request.prompt, request.prompt_embeds, request.prompt_attention_mask)
-            if plan.guidance.scale == 1:
-                negative = text
-            else:
+            if plan.guidance.uses_negative:
                 negative = self._embed(plan.negative_prompt, request.negative_prompt_embeds, None)
+            else:
+                negative = text
         remarks = tuple(str(w.message) for w in caught if w.category is UserWarning)
-        return text, negative, remarks
+        return Reading(text, negative, remarks, stages.seconds["text"])
 
     def _embed(
         self, prompt: object, embeds_BLD: Tensor | None, mask_BL: Tensor | None
@@ -202,15 +226,17 @@ class Pipeline:
         latent_BCTHW = plan.request.latents
         if latent_BCTHW is None:
             latent_BCTHW = _gaussian(plan, "start")
-        positions_NX = token_positions(
-            plan.size.latent,
-            plan.frame_rate,
-            causal=self.transformer.config.causal_positions,
+        causal = self.transformer.config.causal_positions
+        return LatentState.free(
+            latent_BCTHW.to(self.hardware.device, torch.float32),
+            token_positions(plan.size.latent, plan.frame_rate, causal=causal),
+            frame_rate=plan.frame_rate,
+            seed=plan.request.seed,
+            causal=causal,
         )
-        return LatentState.free(latent_BCTHW.to(self.hardware.device, torch.float32), positions_NX)
 
     def _velocity(
-        self, text: TextEmbedding, state: LatentState, stg_layers: tuple[int, ...] = ()
+        self, text: TextEmbedding, state: LatentState, perturbed: Guidance = _UNPERTURBED
     ) -> VelocityFn:
         def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
             v: Tensor = self.transformer(
@@ -219,7 +245,8 @@ class Pipeline:
                 state.positions_BNX,
                 text.embeds_BLD,
                 text.keep_BL,
-                stg_layers=stg_layers,
+                stg_layers=perturbed.stg_layers,
+                stg_mode=perturbed.stg_mode,
             )
             return v.float()
 
@@ -235,11 +262,12 @@ class Pipeline:
         level = plan.decode_noise
         if level == plan.stop and not plan.conditions:
             return state.latent(tokens_BNC)
-        now_BN1 = state.cap_BN.clamp(max=plan.stop)[..., None]
+        now_BN1 = state.own(state.cap_BN).clamp(max=plan.stop)[..., None]
         kept_BN1 = (1 - level) / (1 - now_BN1)
         added_BN1 = (level**2 - (kept_BN1 * now_BN1) ** 2).clamp(min=0).sqrt()
         fresh_BNC = rearrange(_gaussian(plan, "decode"), "b c t h w -> b (t h w) c")
-        return state.latent(kept_BN1 * tokens_BNC + added_BN1 * fresh_BNC.to(tokens_BNC))
+        own_BNC = kept_BN1 * state.own(tokens_BNC) + added_BN1 * fresh_BNC.to(tokens_BNC)
+        return state.latent(own_BNC)
 
     def _decode(self, plan: Plan, latent_BCTHW: Tensor) -> Iterator[Tensor]:
         """Chunks of frames on the host; all at once if the decoder needs the whole clip."""
@@ -258,6 +286,17 @@ class Pipeline:
 
 
 load = Pipeline.from_pretrained
+
+
+def _gather(stream: Stream) -> Video:
+    """A stream to its end."""
+    chunks: list[Tensor] = []
+    with _naming_lack_of_memory():
+        while True:
+            try:
+                chunks.append(next(stream))
+            except StopIteration as end:
+                return Video.of(torch.cat(chunks), end.value)
 
 
 @contextmanager
@@ -284,9 +323,11 @@ def _gaussian(plan: Plan, purpose: str) -> Tensor:
 
 
 def _progress(plan: Plan) -> Callable[[int, Tensor], None]:
+    total = len(plan.sigmas()) - 1
+
     def after_step(step: int, _: Tensor) -> None:
         if plan.request.on_step is not None:
-            plan.request.on_step(step + 1, plan.steps)
+            plan.request.on_step(step + 1, total)
 
     return after_step
 

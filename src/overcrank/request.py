@@ -4,14 +4,14 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypeGuard
+from typing import TypeGuard, get_args
 
 from torch import Tensor
 
-from overcrank.conditioning import Clip, Image
+from overcrank.conditioning import Clip, Image, Reference
 from overcrank.conditioning.image import Picture, check_picture
 from overcrank.errors import RequestError, SizeError
-from overcrank.flow import Guidance
+from overcrank.flow import Guidance, GuidanceByLevel, SkipMode
 from overcrank.shapes import MAX_FRAMES, MAX_SIDE, PIXELS_PER_CELL, ClipSize
 from overcrank.text import is_text
 from overcrank.weights.card import (
@@ -37,7 +37,7 @@ class Request:
     """Several prompts give several clips, each as if it had been asked for alone."""
     image: Picture | None = None
     """The picture to begin with: short for a condition `Image`."""
-    conditions: Sequence[Image | Clip] = ()
+    conditions: Sequence[Image | Clip | Reference] = ()
     negative_prompt: str | None = None
     height: int | None = None
     width: int | None = None
@@ -46,7 +46,8 @@ class Request:
     num_inference_steps: int | None = None
     sigmas: Sequence[float] | None = None
     """The level each step starts from, falling; instead of a number of steps."""
-    guidance: float | Guidance | None = None
+    guidance: float | Guidance | GuidanceByLevel | None = None
+    """A number is classifier-free guidance of that scale, and nothing else."""
     seed: int = 0
     latents: Tensor | None = None
     """What the sampler starts from, (1, C, T, H, W), instead of noise."""
@@ -63,6 +64,8 @@ class Request:
     on_step: OnStep | None = None
     strict_size: bool = False
     """Refuse pictures and frames of another size, instead of fitting them."""
+    image_noise: float = 0.0
+    """How much what a condition fixes is shaken in each step, for livelier clips; try 0.15."""
 
     def __post_init__(self) -> None:
         self._check_text()
@@ -77,6 +80,7 @@ class Request:
         check_number("frame_rate", self.frame_rate, MIN_FRAME_RATE, MAX_FRAME_RATE)
         check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA)
         check_number("decode_noise", self.decode_noise, 0, MAX_DECODE_SIGMA)
+        check_number("image_noise", self.image_noise, 0, 1, optional=False)
         _check_guidance(self.guidance)
         self._check_sigmas()
         self._check_conditions()
@@ -103,7 +107,7 @@ class Request:
         prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or ()
         return [replace(self, prompt=prompt) for prompt in prompts]
 
-    def all_conditions(self) -> tuple[Image | Clip, ...]:
+    def all_conditions(self) -> tuple[Image | Clip | Reference, ...]:
         """The conditions, `image` among them."""
         first = () if self.image is None else (Image(image=self.image),)
         conditions = (*first, *self.conditions)
@@ -154,9 +158,9 @@ class Request:
         if self.image is not None:
             check_picture(self.image)
         for condition in self.conditions:
-            if not isinstance(condition, Image | Clip):
+            if not isinstance(condition, Image | Clip | Reference):
                 raise RequestError(
-                    f"conditions are a list of Image and Clip, got {condition!r}: "
+                    f"conditions are a list of Image, Clip and Reference, got {condition!r}: "
                     "try [Image(at=0, image='first.png')]"
                 )
 
@@ -180,9 +184,14 @@ class Request:
 
 
 def _check_guidance(guidance: object) -> None:
-    if not isinstance(guidance, Guidance):
+    if isinstance(guidance, Guidance | GuidanceByLevel):
+        for entry in guidance.entries:
+            _check_entry(entry)
+    else:
         check_number("guidance", guidance, 0, MAX_GUIDANCE)
-        return
+
+
+def _check_entry(guidance: Guidance) -> None:
     for name, high in (("scale", MAX_GUIDANCE), ("stg_scale", MAX_GUIDANCE), ("rescale", 1)):
         check_number(f"guidance.{name}", getattr(guidance, name), 0, high, optional=False)
     layers = guidance.stg_layers
@@ -191,6 +200,12 @@ def _check_guidance(guidance: object) -> None:
         raise RequestError(
             f"guidance.stg_layers are numbers of layers, got {_shown(layers)} with "
             f"stg_scale {guidance.stg_scale:g}: try [1]"
+        )
+    modes = get_args(SkipMode)
+    if guidance.stg_mode not in modes:
+        raise RequestError(
+            f"guidance.stg_mode is {', '.join(modes[:-1])} or {modes[-1]}, got "
+            f"{_shown(guidance.stg_mode)}: choose one"
         )
     interval = guidance.interval
     ends = isinstance(interval, tuple | list) and len(interval) == 2

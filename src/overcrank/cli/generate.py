@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from overcrank.weights import Defaults
 
 SETTABLE = (
-    *("decode_noise", "decode_sigma", "negative_prompt", "sigmas"),
+    *("decode_noise", "decode_sigma", "image_noise", "negative_prompt", "sigmas"),
     *("guidance.interval", "guidance.project", "guidance.rescale"),
-    *("guidance.stg_layers", "guidance.stg_scale"),
+    *("guidance.stg_layers", "guidance.stg_mode", "guidance.stg_scale"),
 )
 """Fields of a request, and of its guidance, without a flag of their own."""
 
@@ -156,8 +156,7 @@ def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
     request, remarks = Request(**wish.request), []
     if wish.refinements:
         replace(request, guidance=Guidance(1.0, **wish.refinements))
-        scale = request.guidance
-        assert not isinstance(scale, Guidance)
+        scale = wish.request["guidance"]
         scale = defaults.guidance if scale is None else scale
         request = replace(request, guidance=Guidance(scale, **wish.refinements))
     if wish.seconds is not None:
@@ -228,7 +227,7 @@ def _summary(
         "frame_rate": recipe["frame_rate"],
         "seed": recipe["seed"],
         "steps": recipe["num_inference_steps"],
-        "guidance_scale": guidance["scale"],
+        "guidance_scale": guidance.get("scale"),
         "seconds": {**report.seconds, **spent},
         "realtime_factor": report.realtime_factor,
         "peak_memory": report.peak_memory,

@@ -2,6 +2,7 @@
 
 from overcrank.conditioning.clip import Clip
 from overcrank.conditioning.image import Image
+from overcrank.conditioning.reference import Reference
 from overcrank.conditioning.state import Condition, LatentState
 
-__all__ = ["Clip", "Condition", "Image", "LatentState"]
+__all__ = ["Clip", "Condition", "Image", "LatentState", "Reference"]

@@ -1,4 +1,4 @@
-"""A picture that the clip begins with."""
+"""A picture that the clip shows at one of its frames."""
 
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -8,9 +8,14 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from overcrank.conditioning.state import LatentState, check_place
+from overcrank.conditioning.state import (
+    LatentState,
+    check_crf,
+    check_place,
+    check_strength,
+)
 from overcrank.errors import RequestError, SizeError
-from overcrank.media import fit_image, read_image
+from overcrank.media.images import as_video_frame, fit_image, read_image
 from overcrank.shapes import ClipSize
 from overcrank.vae import VAE
 
@@ -27,24 +32,40 @@ class Image:
     strength: float = 1.0
     fit: bool = True
     """Crop and resize to the clip; False refuses a picture of another size."""
+    crf: int | None = None
+    """How much the picture is treated as a frame of compressed video; None: as the model was
+    trained, 0: not at all."""
 
     def __post_init__(self) -> None:
-        check_place("a picture", self.at, self.strength)
+        check_place("a picture", self.at)
+        check_strength("a picture", self.strength)
+        check_crf(self.crf)
         check_picture(self.image)
 
-    def opened(self, size: ClipSize) -> Self:
-        """With its file read, refused if it cannot go into a clip of this size."""
-        return replace(self, image=_open(self.image, size, self.fit))
+    def opened(self, size: ClipSize, *, crf: int = 0) -> Self:
+        """With its file read, refused if it cannot go into a clip of this size.
+
+        `crf` is what the model was trained with.
+        """
+        if self.at >= size.frames:
+            raise RequestError(
+                f"a picture stands at a frame of the clip, got at={self.at} of {size.frames} "
+                f"frames: try at={size.frames - 1}, its last"
+            )
+        crf = crf if self.crf is None else self.crf
+        return replace(self, image=_open(self.image, size, self.fit), crf=crf)
 
     def apply(self, state: LatentState, vae: VAE) -> LatentState:
-        """Put the picture into the first latent frame."""
-        pixels_CHW = fitted(self.image, state.size.clip, self.fit)
+        """Put the picture into the first latent frame, or beside the clip as extra tokens."""
+        pixels_CHW = fitted(self.image, state.size.clip, self.fit, self.crf or 0)
         latent = vae.encode(pixels_CHW[None, :, None].to(state.tokens_BNC))
-        return state.begin_with(latent, self.strength)
+        if self.at == 0:
+            return state.put(latent, self.strength)
+        return state.add(latent, self.strength, self.at)
 
     def describe(self) -> dict[str, object]:
         """Where and how firmly; not the picture itself."""
-        return {"kind": "image", "at": self.at, "strength": self.strength}
+        return {"kind": "image", "at": self.at, "strength": self.strength, "crf": self.crf}
 
 
 def check_picture(picture: object) -> None:
@@ -62,9 +83,10 @@ def check_picture(picture: object) -> None:
         )
 
 
-def fitted(picture: Picture, size: ClipSize, fit: bool) -> Tensor:
-    """The picture in the size of the clip, (3, H, W) in [-1, 1]."""
-    return fit_image(_open(picture, size, fit), size.height, size.width)
+def fitted(picture: Picture, size: ClipSize, fit: bool, crf: int = 0) -> Tensor:
+    """The picture in the size of the clip, (3, H, W) in [-1, 1]; `crf` 0 leaves it untouched."""
+    pixels_CHW = fit_image(_open(picture, size, fit), size.height, size.width)
+    return as_video_frame(pixels_CHW, crf) if crf else pixels_CHW
 
 
 def _open(picture: Picture, size: ClipSize, fit: bool) -> PIL.Image.Image:

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from overcrank.flow.path import data_from, mix
+
 VelocityFn = Callable[[Tensor, Tensor], Tensor]
 """(x, sigma) -> v, all a sampler knows of a network.
 
@@ -19,6 +21,8 @@ def euler(
     sigmas: Tensor,
     *,
     cap: Tensor | float = 1.0,
+    before_step: Callable[[int, float, Tensor], Tensor] | None = None,
+    fresh_noise: Callable[[int], Tensor] | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Walk x from sigmas[0] down to sigmas[-1]; levels descend.
@@ -27,14 +31,27 @@ def euler(
     a token with cap 0 stays clean and never moves, one with cap 0.3 sets out when the level
     falls below 0.3. A cap broadcasts against x[..., 0]; with a number, or no cap, the velocity
     function is given one clock for each sample. `on_step(step, x)` is called after each step and
-    may raise to cancel. Source: LTX-Video, arXiv:2501.00103, section 2.3 (per-token levels).
+    may raise to cancel; `before_step(step, level, x)` gives the x that a step begins with, at the
+    level of the schedule. Source: LTX-Video, arXiv:2501.00103, section 2.3 (per-token levels).
+
+    With `fresh_noise(step)`, standard normal and shaped like x, a token that moves goes to the
+    data that its velocity points at, and from there to the next level with that noise: the
+    stochastic sampling of distilled models (Song et al., arXiv:2303.01469, algorithm 1).
     """
     one_clock = (x.shape[0],) + (1,) * (x.ndim - 2)
     caps = torch.as_tensor(cap, dtype=sigmas.dtype, device=x.device)
     caps = caps.expand(one_clock if caps.ndim == 0 else x.shape[:-1])
     clocks = [torch.minimum(level, caps) for level in sigmas.to(x.device)]
     for step, (now, after) in enumerate(pairwise(clocks)):
-        x = x + (after - now)[..., None] * velocity(x, now)
+        if before_step is not None:
+            x = before_step(step, float(sigmas[step]), x)
+        v = velocity(x, now)
+        if fresh_noise is None:
+            x = x + (after - now)[..., None] * v
+        else:
+            data = data_from(x, v, now[..., None])
+            moved = mix(data, fresh_noise(step).to(x), after[..., None])
+            x = torch.where((after < now)[..., None], moved, x)
         if on_step is not None:
             on_step(step, x)
     return x

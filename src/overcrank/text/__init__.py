@@ -2,14 +2,19 @@
 
 from overcrank.text.cache import CachedEncoder
 from overcrank.text.encoder import TextEmbedding, TextEncoder, is_text
+from overcrank.text.enhance import PromptEnhancer
 from overcrank.text.minilm import MiniLMEncoder
+from overcrank.text.store import EmbeddingStore, default_folder
 from overcrank.text.t5 import T5Encoder
 
 __all__ = [
     "CachedEncoder",
+    "EmbeddingStore",
     "MiniLMEncoder",
+    "PromptEnhancer",
     "T5Encoder",
     "TextEmbedding",
     "TextEncoder",
+    "default_folder",
     "is_text",
 ]

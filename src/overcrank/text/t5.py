@@ -13,79 +13,90 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from overcrank.errors import ModelError
 from overcrank.text.encoder import TextEmbedding, tokenize
+from overcrank.text.t5_files import OFFICIAL, RIGHT, T5Files, quiet_hub
 
-OFFICIAL = "PixArt-alpha/PixArt-XL-2-1024-MS"
+__all__ = ["OFFICIAL", "T5Encoder"]
+
 LONGEST = 256
 
 
 class T5Encoder:
-    """Per-token last hidden states of a T5 encoder, at most 256 tokens, float32 on `device`.
+    """Per-token last hidden states of a T5 encoder, at most `longest` tokens, float32.
 
     `source` is a hub id or a folder, with the sub-folders `text_encoder` and `tokenizer` as
-    diffusers keeps them; a local folder may also hold all files side by side.
+    diffusers keeps them; a local folder may also hold all files side by side; or a single file,
+    .safetensors or .gguf, whose tokenizer lies beside it or is the official one, if `tokenizer`
+    names no other. The weights are read when they are first needed.
     """
+
+    name = "t5"
 
     def __init__(
         self,
         source: str | Path = OFFICIAL,
         *,
+        tokenizer: str | Path | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        longest: int = LONGEST,
     ) -> None:
         import transformers
 
-        model_class: Any = transformers.T5EncoderModel
+        self.source, self.device, self.dtype, self.longest = source, device, dtype, longest
+        self._model: Any = None
+        with self._naming_what_is_wrong():
+            self._files = T5Files.locate(source, tokenizer)
+            self._files.check_packages()
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
+                self._files.tokenizer, local_files_only=True
+            )
+            self.width: int = self._files.config().d_model
+        self.identity = f"t5 {self._files.identity} {dtype} {longest}"
+        """What embeddings depend on, besides the prompt."""
 
-        local = Path(source).is_dir()
-        flat = local and not (Path(source) / "text_encoder").is_dir()
-        model_folder, tokenizer_folder = ("", "") if flat else ("text_encoder", "tokenizer")
-        try:
-            with _quiet_transformers():
-                self._tokenizer = transformers.AutoTokenizer.from_pretrained(
-                    source, subfolder=tokenizer_folder, local_files_only=local
-                )
-                # safetensors only: what comes from outside is never unpickled
-                self._model = model_class.from_pretrained(
-                    source,
-                    subfolder=model_folder,
-                    local_files_only=local,
-                    use_safetensors=True,
-                    dtype=dtype,
-                )
-        except (OSError, ValueError, ImportError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(
-                f"no T5 can be loaded: got {str(source)!r} ({reason}): give a folder or hub id "
-                f"with text_encoder/ in safetensors and tokenizer/, such as {OFFICIAL}"
-            ) from error
-        self._model.eval().requires_grad_(False).to(device)
-        self.name = "t5"
-        self.width: int = self._model.config.d_model
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._model is not None
+
+    def load(self) -> None:
+        """Read the weights now, if they are not there."""
+        if self._model is None:
+            with self._naming_what_is_wrong():
+                model = self._files.model(self.dtype)
+            self._model = model.eval().requires_grad_(False).to(self.device)
+
+    def drop(self) -> None:
+        """Free the memory of the weights; they are read again when they are needed."""
+        self._model = None
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextEmbedding:
         """Embed the prompts; float32 on the encoder's device, whatever it computes in."""
-        ids_BL, keep_BL = tokenize(self._tokenizer, prompts, LONGEST)
-        ids_BL, keep_BL = ids_BL.to(self._model.device), keep_BL.to(self._model.device)
+        self.load()
+        ids_BL, keep_BL = tokenize(self._tokenizer, prompts, self.longest)
+        ids_BL, keep_BL = ids_BL.to(self.device), keep_BL.to(self.device)
         hidden_BLD = self._model(input_ids=ids_BL, attention_mask=keep_BL.long()).last_hidden_state
         return TextEmbedding(hidden_BLD.float() * keep_BL.unsqueeze(-1), keep_BL)
 
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence loading reports and progress bars, and leave the settings as they were."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()
+    @contextmanager
+    def _naming_what_is_wrong(self) -> Iterator[None]:
+        try:
+            with quiet_hub():
+                yield
+        except ModelError as error:
+            raise ModelError(f"no T5 can be loaded: {error}") from error
+        except ImportError as error:
+            raise ModelError(
+                f"no T5 can be loaded: {str(self.source)!r} needs a package that is missing "
+                f"({error}): run `pip install gguf sentencepiece protobuf`"
+            ) from error
+        except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"no T5 can be loaded: got {str(self.source)!r} ({reason}): {RIGHT}"
+            ) from error

@@ -6,6 +6,7 @@ Axes: B batch, N video tokens, L context tokens, D width, P pairs (D / 2).
 import torch
 from torch import Tensor, nn
 
+from overcrank.flow import SkipMode
 from overcrank.transformer.ops import PLAIN, Ops
 
 QK_NORM_EPS = 1e-5
@@ -44,16 +45,17 @@ class Attention(nn.Module):
         *,
         rotation_BNP2: Tensor | None = None,
         keep_BL: Tensor | None = None,
-        values_only: bool = False,
+        skip: SkipMode | None = None,
     ) -> Tensor:
         """`keep_BL` is True where a context token may be attended to; None keeps all.
 
-        With `values_only` each token attends to itself alone.
+        With `skip` nothing is mixed: each token attends to itself alone ("attention_values"), or
+        its own input stands for what attention gives ("attention_skip").
         """
         source = x_BND if context_BLD is None else context_BLD
         out_BND: Tensor
-        if values_only:
-            out_BND = self.to_out(self.to_v(source))
+        if skip is not None:
+            out_BND = self.to_out(source if skip == "attention_skip" else self.to_v(source))
             return out_BND
         q = self.ops.rms_norm(self.to_q(x_BND), QK_NORM_EPS, self.q_norm.weight)
         k = self.ops.rms_norm(self.to_k(source), QK_NORM_EPS, self.k_norm.weight)

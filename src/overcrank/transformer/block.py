@@ -6,6 +6,7 @@ Axes: B batch, N video tokens, T clocks (1 or N), L context tokens, D width, P p
 import torch
 from torch import Tensor, nn
 
+from overcrank.flow import SkipMode
 from overcrank.transformer.attention import Attention
 from overcrank.transformer.config import Activation, TransformerConfig
 from overcrank.transformer.ops import PLAIN, Ops
@@ -74,17 +75,19 @@ class Block(nn.Module):
         rotation_BNP2: Tensor,
         *,
         keep_BL: Tensor | None,
-        values_only: bool,
+        skip: SkipMode | None,
     ) -> Tensor:
         """One step of the residual stream; `keep_BL` is True where text may be attended to.
 
-        With `values_only` the self-attention mixes nothing.
+        With `skip` the self-attention mixes nothing, or the whole block does nothing.
         """
+        if skip == "transformer_block":
+            return h_BND
         table_BT6D = self.scale_shift_table.to(modulation_BT6D.dtype) + modulation_BT6D
         shift1, scale1, gate1, shift2, scale2, gate2 = table_BT6D.unbind(dim=2)
 
         u_BND = self.ops.modulate(self.ops.rms_norm(h_BND, NORM_EPS), shift1, scale1)
-        mixed_BND = self.attn1(u_BND, rotation_BNP2=rotation_BNP2, values_only=values_only)
+        mixed_BND = self.attn1(u_BND, rotation_BNP2=rotation_BNP2, skip=skip)
         h_BND = torch.addcmul(h_BND, gate1, mixed_BND)
 
         h_BND = h_BND + self.attn2(h_BND, context_BLD, keep_BL=keep_BL)

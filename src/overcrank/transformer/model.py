@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from overcrank.flow import SkipMode
 from overcrank.transformer.attention import Attention
 from overcrank.transformer.block import NORM_EPS, Block, activation
 from overcrank.transformer.config import Activation, TransformerConfig
@@ -74,13 +75,14 @@ class Transformer(nn.Module):
         keep_BL: Tensor | None = None,
         *,
         stg_layers: Collection[int] = (),
+        stg_mode: SkipMode = "attention_values",
     ) -> Tensor:
         """Velocity (B, N, C) of noisy tokens, in the dtype of the parameters.
 
         sigma in [0, 1], one for each clip (B,) or each token (B, N) or (B, 1); positions in
         seconds, pixels down, pixels right, batch 1 or B; keep_BL is True for real text tokens.
-        In `stg_layers` self-attention passes its values through unmixed: the weaker prediction
-        that spatiotemporal guidance steers away from (Hyung et al., arXiv:2411.18664).
+        In `stg_layers` self-attention mixes nothing, for every clip of the batch: the weaker
+        prediction that spatiotemporal guidance steers away from (Hyung et al., arXiv:2411.18664).
         """
         self._check(tokens_BNC, sigma, positions_BNX, text_BLE, keep_BL)
         config, dtype = self.config, self.scale_shift_table.dtype
@@ -99,7 +101,7 @@ class Transformer(nn.Module):
                 context_BLD,
                 rotation_BNP2,
                 keep_BL=keep_BL,
-                values_only=index in stg_layers,
+                skip=stg_mode if index in stg_layers else None,
             )
 
         shift, scale = (self.scale_shift_table + level_BTD[:, :, None]).unbind(dim=2)

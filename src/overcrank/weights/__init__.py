@@ -1,20 +1,33 @@
 """Model files: what is stored, how it is checked, and how a model is opened."""
 
 from overcrank.weights.card import Card, Defaults
+from overcrank.weights.checkpoint import Checkpoint, Network
+from overcrank.weights.convert import Conversion, convert, open_checkpoint
+from overcrank.weights.fit import check_fit
 from overcrank.weights.inspect import describe
 from overcrank.weights.model import Model, open_model, preset_names, save_model
+from overcrank.weights.report import describe_checkpoint
 from overcrank.weights.store import content_hash, latent_hash, load_component, save_component
+from overcrank.weights.synthetic import random_release
 
 __all__ = [
     "Card",
+    "Checkpoint",
+    "Conversion",
     "Defaults",
     "Model",
+    "Network",
+    "check_fit",
     "content_hash",
+    "convert",
     "describe",
+    "describe_checkpoint",
     "latent_hash",
     "load_component",
+    "open_checkpoint",
     "open_model",
     "preset_names",
+    "random_release",
     "save_component",
     "save_model",
 ]

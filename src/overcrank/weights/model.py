@@ -10,11 +10,20 @@ from pathlib import Path
 import torch
 
 from overcrank.errors import ModelError
-from overcrank.text import CachedEncoder, MiniLMEncoder, T5Encoder, TextEncoder
-from overcrank.text.t5 import OFFICIAL
+from overcrank.text import (
+    CachedEncoder,
+    EmbeddingStore,
+    MiniLMEncoder,
+    T5Encoder,
+    TextEncoder,
+    default_folder,
+)
+from overcrank.text.t5_files import OFFICIAL
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
+from overcrank.weights.advice import Advice
 from overcrank.weights.card import CARD_FILE, Card, Defaults
+from overcrank.weights.releases import Release
 from overcrank.weights.store import latent_hash, load_component, read_metadata, save_component
 
 VAE_FILE = "vae.safetensors"
@@ -33,6 +42,17 @@ class Model:
     """Loads the encoder the transformer was trained with; None takes embeddings only."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """Content hashes of the networks as they were loaded, by component."""
+    release: Release | None = None
+    """The published release it is run as, which then counts instead of `defaults`; None: ours."""
+    in_context: bool = False
+    """Whether an IC-LoRA is fused: only then does it know what a reference video is for."""
+
+    @cached_property
+    def advice(self) -> Advice:
+        """What it recommends."""
+        if self.release is None:
+            return Advice.of_ours(self.defaults)
+        return Advice.of_release(self.release)
 
     @cached_property
     def text_encoder(self) -> CachedEncoder | None:
@@ -45,7 +65,10 @@ class Model:
                 f"the text encoder does not fit {self.name}: got {encoder.name}, {encoder.width} "
                 f"wide, right is one that is {needed} wide"
             )
-        return CachedEncoder(encoder)
+        store = None
+        if isinstance(encoder, T5Encoder):  # so slow that its work is kept on the disk
+            store = EmbeddingStore(default_folder(), encoder.identity)
+        return CachedEncoder(encoder, store=store)
 
 
 def open_model(source: str | Path) -> Model:

@@ -2,30 +2,44 @@
 
 Metadata: format_version, component ("vae" or "transformer"), config (JSON of the config
 dataclass), dtype_note, content_hash; for the transformer latent_hash, the hash of the encoder
-whose latents it was trained on. Weights are stored in float16 or float32 and always loaded as
-float32; loads are strict, and nothing is ever unpickled.
+whose latents it was trained on. Weights are stored in float16 or float32 (a converted checkpoint
+keeps its own dtypes) and loaded as float32 unless another dtype is asked for; loads are strict,
+and nothing is ever unpickled.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from overcrank.errors import ModelError
 from overcrank.transformer import Transformer, TransformerConfig
 from overcrank.vae import VAE, VAEConfig
-from overcrank.weights.files import FORMAT_VERSION, why_unreadable, write_atomically
+from overcrank.weights.files import FORMAT_VERSION, write_atomically
+from overcrank.weights.float8 import computable
+from overcrank.weights.mapped import Tensors, open_file
 
 Component = Literal["vae", "transformer"]
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+DTYPES = (torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float32)
 """What is loaded."""
+
+_PIECE = 1 << 20
+"""Numbers that are hashed at once, so that a large tensor needs no large copy."""
+
+
+class Stored(Protocol):
+    """What is known of a tensor before it is read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
 
 
 def save_component(
@@ -49,15 +63,12 @@ def save_component(
     overflowing = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if overflowing:
         raise ModelError(
-            f"weights are not finite in {dtype}: got {_some(overflowing)}: "
+            f"weights are not finite in {dtype}: got {some(overflowing)}: "
             "store float32, or an earlier step of the training"
         )
+    note = f"stored as {str(dtype).removeprefix('torch.')}, loaded as float32"
     metadata = {
-        "format_version": str(FORMAT_VERSION),
-        "component": component,
-        "config": json.dumps(module.config.to_dict()),
-        "dtype_note": f"stored as {str(dtype).removeprefix('torch.')}, loaded as float32",
-        "content_hash": content_hash(module),
+        **own_metadata(component, module.config.to_dict(), module.state_dict(), note),
         **extra,
     }
     with write_atomically(Path(path)) as temporary:
@@ -65,9 +76,22 @@ def save_component(
         temporary.chmod(0o644)  # save_file leaves it readable for its owner alone
 
 
+def own_metadata(
+    component: Component, config: Mapping[str, Any], state: Mapping[str, Tensor], note: str
+) -> dict[str, str]:
+    """What every stored network says of itself."""
+    return {
+        "format_version": str(FORMAT_VERSION),
+        "component": component,
+        "config": json.dumps(config),
+        "dtype_note": note,
+        "content_hash": hash_tensors(state),
+    }
+
+
 def content_hash(module: torch.nn.Module) -> str:
     """sha256 of names, shapes and float16-rounded numbers, so that storing does not change it."""
-    return _hash(module.state_dict())
+    return hash_tensors(module.state_dict())
 
 
 def latent_hash(vae: VAE) -> str:
@@ -75,37 +99,53 @@ def latent_hash(vae: VAE) -> str:
 
     A decoder may be trained further without making the transformer's latents stale.
     """
-    state = vae.state_dict()
-    return _hash({name: state[name] for name in state if not name.startswith("decoder.")})
+    return hash_latents(vae.state_dict())
 
 
-def _hash(state: Mapping[str, Tensor]) -> str:
+def hash_latents(state: Mapping[str, Tensor]) -> str:
+    """`latent_hash` of the tensors of an autoencoder."""
+    return _hash(state, [name for name in state if not name.startswith("decoder.")])
+
+
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
+    """`content_hash` of tensors, which are read one by one."""
+    return _hash(state, state)
+
+
+def _hash(state: Mapping[str, Tensor], names: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        numbers = tensor.detach().to("cpu", torch.float16).contiguous()
+    for name in sorted(names):
+        tensor = state[name].detach()
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(numbers.numpy().astype("<f2", copy=False).tobytes())
+        for piece in tensor.reshape(-1).split(_PIECE):
+            numbers = piece.to("cpu", torch.float16).contiguous()
+            digest.update(numbers.numpy().astype("<f2", copy=False).data)
     return digest.hexdigest()
 
 
 @overload
-def load_component(path: str | Path, component: Literal["vae"]) -> VAE: ...
+def load_component(
+    path: str | Path, component: Literal["vae"], *, dtype: torch.dtype | None = torch.float32
+) -> VAE: ...
 @overload
-def load_component(path: str | Path, component: Literal["transformer"]) -> Transformer: ...
-def load_component(path: str | Path, component: Component) -> VAE | Transformer:
-    """Load a network in float32 on the CPU, in evaluation mode.
+def load_component(
+    path: str | Path,
+    component: Literal["transformer"],
+    *,
+    dtype: torch.dtype | None = torch.float32,
+) -> Transformer: ...
+def load_component(
+    path: str | Path, component: Component, *, dtype: torch.dtype | None = torch.float32
+) -> VAE | Transformer:
+    """Load a network on the CPU, in evaluation mode, in `dtype`; None keeps what is stored.
 
     Refused by name: what is missing, surplus, of another shape, damaged, or of another kind.
     """
     metadata = read_metadata(path, component)
     module = _build(path, component, metadata)
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(Path(path)) from error
-    _check_tensors(path, module.state_dict(), stored)
-    tensors = {name: tensor.float() for name, tensor in stored.items()}
-    module.load_state_dict(tensors, assign=True)
+    stored = open_file(path).entries
+    check_tensors(path, module.state_dict(), stored)
+    module.load_state_dict(dict(Tensors(computable(stored, {}, dtype))), assign=True)
     if content_hash(module) != metadata["content_hash"]:
         raise ModelError(
             f"{path} is damaged: its weights do not have the content hash it states, "
@@ -116,11 +156,7 @@ def load_component(path: str | Path, component: Component) -> VAE | Transformer:
 
 def read_metadata(path: str | Path, component: Component | None = None) -> dict[str, str]:
     """The metadata of a stored network; `component` None takes either kind."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(Path(path)) from error
+    metadata = dict(open_file(path).metadata)
     needed = {"format_version", "component", "config", "content_hash"}
     if not needed <= set(metadata):
         raise ModelError(
@@ -143,9 +179,18 @@ def read_metadata(path: str | Path, component: Component | None = None) -> dict[
 def _build(
     path: str | Path, component: Component, metadata: Mapping[str, str]
 ) -> VAE | Transformer:
-    """The network on the meta device: no memory, no random numbers."""
     try:
         config = json.loads(metadata["config"])
+    except (ValueError, RecursionError) as error:
+        raise _indescribable(path, component, error) from error
+    return build_on_meta(path, component, config)
+
+
+def build_on_meta(
+    path: str | Path, component: Component, config: Mapping[str, Any]
+) -> VAE | Transformer:
+    """The network on the meta device: no memory, no random numbers."""
+    try:
         with torch.device("meta"):
             if component == "vae":
                 return VAE(VAEConfig.from_dict(config))
@@ -158,17 +203,23 @@ def _build(
         RuntimeError,
         TypeError,
         ValueError,
+        AssertionError,
     ) as error:
-        reason = str(error).partition("\n")[0]  # torch adds a trace of its own
-        raise ModelError(
-            f"{path} describes no {component} that can be built: {reason}: "
-            "right is the config of this version of overcrank"
-        ) from error
+        raise _indescribable(path, component, error) from error
 
 
-def _check_tensors(
-    path: str | Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
+def _indescribable(path: str | Path, component: Component, error: Exception) -> ModelError:
+    reason = str(error).partition("\n")[0]  # torch adds a trace of its own
+    return ModelError(
+        f"{path} describes no {component} that can be built: {reason}: "
+        "right is the config of this version of overcrank"
+    )
+
+
+def check_tensors(
+    path: str | Path, expected: Mapping[str, Stored], found: Mapping[str, Stored]
 ) -> None:
+    """Refuse by name what is missing, surplus, of another shape, or no floats."""
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
     shapes = [
@@ -187,20 +238,14 @@ def _check_tensors(
     ):
         if names:
             raise ModelError(
-                f"{path} does not fit its own config: it {problem} {_some(names)}: "
+                f"{path} does not fit its own config: it {problem} {some(names)}: "
                 f"right are {len(expected)} tensors of floats, named and shaped as the "
                 "config says"
             )
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """The first three, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _unreadable(path: Path) -> ModelError:
-    return ModelError(
-        f"{path} cannot be used as weights: it is {why_unreadable(path)}: right is a .safetensors "
-        "file that overcrank wrote; pickled weights (.pt, .ckpt, .bin) are never opened"
-    )

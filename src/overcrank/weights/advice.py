@@ -1,0 +1,67 @@
+"""What a model recommends where a request says nothing, whoever made the model."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from overcrank.flow import Guidance, Schedule
+from overcrank.shapes import ClipSize
+from overcrank.weights.card import Defaults
+from overcrank.weights.releases import Pass, Release, Trained
+
+PUBLISHED_CRF = 29
+"""The published models were trained with pictures that are frames of compressed video."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """How a model wants to be run."""
+
+    size: ClipSize
+    frame_rate: float
+    negative_prompt: str
+    walk: Pass
+    decode_sigma: float | None
+    """What the decoder is told; None where it takes no noise level."""
+    decode_noise: float | None
+    """How much noise clean latents get before decoding; None: the sampler stops where the decoder
+    takes over."""
+    keyframes: bool
+    """Whether conditions may stand at other frames than the first."""
+    crf: int
+    """How pictures are treated before they are encoded, see `Image`."""
+    trained: Trained | None = None
+    """Sizes and lengths it was made for, where that is known."""
+
+    @classmethod
+    def of_ours(cls, defaults: Defaults) -> Self:
+        """For a model that was trained here."""
+        return cls(
+            size=ClipSize(defaults.frames, defaults.height, defaults.width),
+            frame_rate=float(defaults.frame_rate),
+            negative_prompt=defaults.negative_prompt,
+            walk=Pass(
+                schedule=Schedule(kind="shifted"),
+                steps=defaults.steps,
+                guidance=Guidance(float(defaults.guidance)),
+            ),
+            decode_sigma=defaults.decode_sigma,
+            decode_noise=None,
+            keyframes=False,
+            crf=0,
+        )
+
+    @classmethod
+    def of_release(cls, release: Release) -> Self:
+        """For a published model, in one pass."""
+        return cls(
+            size=release.size,
+            frame_rate=release.frame_rate,
+            negative_prompt=release.negative_prompt,
+            walk=release.one,
+            decode_sigma=release.decode_sigma,
+            decode_noise=release.decode_noise or 0.0,
+            # Extra tokens, which later frames need, came with the autoencoder of 0.9.5.
+            keyframes=release.vae == "0.9.5",
+            crf=PUBLISHED_CRF,
+            trained=release.trained,
+        )

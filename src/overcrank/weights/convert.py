@@ -1,0 +1,165 @@
+"""Open a checkpoint of any format, and write it in another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from overcrank.errors import ModelError, RequestError
+from overcrank.weights.card import CARD_FILE, Card
+from overcrank.weights.checkpoint import Checkpoint, Network
+from overcrank.weights.diffusers import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    SHARD_BYTES,
+    read_diffusers,
+    write_diffusers,
+)
+from overcrank.weights.float8 import computable
+from overcrank.weights.gguf import MAGIC, read_gguf
+from overcrank.weights.hub import HubId, fetch
+from overcrank.weights.lightricks import read_lightricks, write_lightricks
+from overcrank.weights.mapped import open_file
+from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE, find_model, preset_names
+from overcrank.weights.own import read_own, write_own
+
+Target = Literal["lightricks", "diffusers", "overcrank"]
+TARGETS: tuple[Target, ...] = ("lightricks", "diffusers", "overcrank")
+"""What can be written; GGUF can only be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What was written, and what there is to say about it."""
+
+    path: Path
+    networks: tuple[str, ...]
+    nbytes: int
+    remarks: tuple[str, ...]
+
+
+def open_checkpoint(
+    source: str | Path, *, causal_positions: bool | None = None, progress: bool = False
+) -> Checkpoint:
+    """Open a preset, a file or folder of any format, or a hub id; no weights are read yet."""
+    if str(source) in preset_names():
+        return read_own(find_model(source))
+    path = _local(source)
+    if path is None:
+        hub_id = HubId.parse(str(source))
+        if hub_id is None:
+            raise ModelError(
+                f"there is no such model: got {str(source)[:200]!r}: right is a preset "
+                f"({', '.join(preset_names())}), a file, a folder, or a hub id such as OWNER/NAME"
+            )
+        path = fetch(hub_id, progress=progress)
+        found = _open(path, causal_positions)
+        if found.origin.source == path.name:  # nothing was recorded: it comes from there
+            found = replace(found, origin=replace(found.origin, source=str(source)))
+        return found
+    return _open(path, causal_positions)
+
+
+def convert(
+    source: str | Path | Checkpoint,
+    target: str | Path,
+    to: Target,
+    *,
+    dtype: torch.dtype | None = None,
+    card: Card | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> Conversion:
+    """Write a checkpoint in another format, tensor by tensor; `dtype` None keeps every dtype.
+
+    Nothing is overwritten. Licence, origin and tensors that nothing reads come along; a text
+    encoder stays where it is.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
+    target = Path(target)
+    if to not in TARGETS:
+        raise RequestError(f"to must be a format that can be written, got {to!r}: {TARGETS}")
+    if target.is_symlink() or (target.exists() and not _is_empty_folder(target, to)):
+        raise RequestError(
+            f"{target} is there already: got a target that would be overwritten: name a new one"
+        )
+    remarks = list(checkpoint.remarks)
+    if any(network.scales for network in checkpoint.networks) and dtype is None:
+        remarks.append("float8 weights with scales were multiplied out to bfloat16")
+    if checkpoint.format == "gguf":
+        remarks.append("quantised weights were dequantised")
+    if checkpoint.text_encoder is not None:
+        remarks.append(f"the text encoder stays where it is: {checkpoint.text_encoder}")
+    if dtype is not None:
+        checkpoint = _cast(checkpoint, dtype)
+    writers: dict[Target, Callable[[], None]] = {
+        "lightricks": lambda: write_lightricks(target, checkpoint),
+        "diffusers": lambda: write_diffusers(target, checkpoint, shard_bytes=shard_bytes),
+        "overcrank": lambda: write_own(target, checkpoint, card),
+    }
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writers[to]()
+    except OSError as error:
+        raise RequestError(
+            f"{target} cannot be written: got {error.strerror or error}: name a place that can be "
+            "written to"
+        ) from error
+    return Conversion(
+        target,
+        tuple(network.component for network in checkpoint.networks),
+        sum(network.nbytes for network in checkpoint.networks),
+        tuple(remarks),
+    )
+
+
+def _local(source: str | Path) -> Path | None:
+    """The source as a path, if something is there; a loop of links is something too."""
+    path = Path(source)
+    try:
+        return path if path.is_symlink() or path.exists() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _open(path: Path, causal_positions: bool | None) -> Checkpoint:
+    if path.is_dir():
+        if any((path / name).exists() for name in (INDEX_FILE, CONFIG_FILE)) or any(
+            (path / part / CONFIG_FILE).exists() for part in ("vae", "transformer")
+        ):
+            return read_diffusers(path, causal_positions=causal_positions)
+        if any((path / name).exists() for name in (CARD_FILE, VAE_FILE, TRANSFORMER_FILE)):
+            return read_own(path)
+        raise ModelError(
+            f"{path} is no model: got a folder without {CARD_FILE}, {INDEX_FILE} or "
+            f"{CONFIG_FILE}: right is a folder as overcrank or diffusers writes it, or a file"
+        )
+    if path.is_file() and _starts_with(path, MAGIC):
+        return read_gguf(path, causal_positions=causal_positions)
+    if {"format_version", "component"} <= set(open_file(path).metadata):
+        return read_own(path)
+    return read_lightricks(path, causal_positions=causal_positions)
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False  # the reader will say why
+
+
+def _is_empty_folder(target: Path, to: Target) -> bool:
+    return to != "lightricks" and target.is_dir() and not any(target.iterdir())
+
+
+def _cast(checkpoint: Checkpoint, dtype: torch.dtype) -> Checkpoint:
+    def cast(network: Network | None) -> Network | None:
+        if network is None:
+            return None
+        return replace(
+            network, entries=computable(network.entries, network.scales, dtype), scales={}
+        )
+
+    return replace(checkpoint, vae=cast(checkpoint.vae), transformer=cast(checkpoint.transformer))
