@@ -14,6 +14,7 @@ from overcrank.text.minilm import find_folder
 from overcrank.weights.card import CARD_FILE, Card
 from overcrank.weights.files import FORMAT_VERSION
 from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE, find_model, preset_names
+from overcrank.weights.report import group_of
 from overcrank.weights.store import Component, load_component, read_metadata
 
 _FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
@@ -56,7 +57,7 @@ def _describe_component(path: Path, component: Component) -> dict[str, Any]:
     groups: dict[str, list[torch.Tensor]] = {}
     dtypes: dict[str, int] = {}
     for name, tensor in tensors.items():
-        groups.setdefault(_group(name), []).append(tensor.float().flatten())
+        groups.setdefault(group_of(name), []).append(tensor.float().flatten())
         dtype = str(tensor.dtype).removeprefix("torch.")
         dtypes[dtype] = dtypes.get(dtype, 0) + tensor.numel()
     return {
@@ -67,15 +68,6 @@ def _describe_component(path: Path, component: Component) -> dict[str, Any]:
         "dtypes": dtypes,
         "groups": {name: _statistics(torch.cat(parts)) for name, parts in sorted(groups.items())},
     }
-
-
-def _group(name: str) -> str:
-    """`transformer_blocks.3.attn1.to_q.weight` belongs to `transformer_blocks.3`."""
-    parts = name.split(".")
-    for count, part in enumerate(parts, 1):
-        if part.isdigit():
-            return ".".join(parts[:count])
-    return ".".join(parts[:-1][:2]) or name
 
 
 def _statistics(numbers: torch.Tensor) -> dict[str, float | int]:

@@ -74,7 +74,7 @@ def _network(network: Network, *, statistics: bool) -> dict[str, Any]:
     dtypes: dict[str, int] = {}
     groups: dict[str, list[Entry]] = {}
     for name, entry in computable(network.entries, network.scales, None).items():
-        groups.setdefault(_group(name), []).append(entry)
+        groups.setdefault(group_of(name), []).append(entry)
         dtype = str(network.entries[name].dtype).removeprefix("torch.")
         dtypes[dtype] = dtypes.get(dtype, 0) + entry.count
     return {
@@ -108,7 +108,7 @@ def _goes_with(found: Checkpoint) -> list[str]:
     return [*wanted, f"the text encoder T5-XXL, prompts of {release.text_tokens} tokens"]
 
 
-def _group(name: str) -> str:
+def group_of(name: str) -> str:
     """`transformer_blocks.3.attn1.to_q.weight` belongs to `transformer_blocks.3`."""
     parts = name.split(".")
     for count, part in enumerate(parts, 1):
