@@ -6,14 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from overcrank.data.latents import CacheSpec, LatentCache, make_cache
+from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
+from overcrank.data.world import SOLIDS
 from overcrank.errors import RequestError
 from overcrank.runtime import choose, precision
 from overcrank.text import MiniLMEncoder
 from overcrank.train.config import RunConfig
 from overcrank.train.loop import Event, Objective, make_writable
 from overcrank.train.transformer import TransformerObjective
-from overcrank.train.vae import VAEObjective
+from overcrank.train.vae import VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
 from overcrank.transformer import PRESETS
 from overcrank.weights.model import find_model
@@ -48,18 +49,20 @@ def build_objective(
         seed=config.seed,
         latent_hash=latent_hash(vae),
         text=text.name,
+        world=SOLIDS.name,
     )
     hardware = choose("cpu", config.precision)
     hardware.place(vae)
 
-    def encode(video_BCFHW: Tensor) -> Tensor:
+    def encode(frames_BFHW3: Tensor) -> Tensor:
         with precision(hardware):
-            return vae.encode(video_BCFHW)
+            return vae.encode(to_video(frames_BFHW3))
 
     def show(done: int, total: int) -> None:
         on_event({"latent_shards": done, "of": total})
 
-    make_cache(latents, spec, encode, text, show, turn=(workers.rank, workers.count))
+    makers = Makers(SOLIDS, encode, text)
+    make_cache(latents, spec, makers, show, turn=(workers.rank, workers.count))
     workers.wait()
     return TransformerObjective(config, LatentCache(latents, spec), spec.latent_hash)
 

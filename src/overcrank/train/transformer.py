@@ -43,7 +43,7 @@ class TransformerObjective:
     def data(self) -> Dataset[Batch]:
         """Batch number `step`."""
         return LatentBatches(
-            self.cache,
+            lambda _step: self.cache,
             self._shape,
             steps=self.config.steps,
             seed=self.config.seed,
