@@ -67,7 +67,7 @@ def test_what_is_given_is_clean_and_called_clean() -> None:
     torch.testing.assert_close(levels_BN[0], torch.tensor([0, 0, 0, 0, 0.5, 0.5, 0.9, 0.9]))
     torch.testing.assert_close(tokens.levels(torch.full((4,), 0.7))[1, 4:], torch.full((4,), 0.7))
     torch.testing.assert_close(tokens.clean_BNC[1, :2], data.keys_BKCHW[1, 1, :, :, 0].T)
-    # A picture lies where its frame does; latent frame 1 begins with frame 1, latent frame 2 with 9.
+    # A picture lies where its frame does; latent frames begin with frames 0, 1 and 9.
     seconds = tokens.positions_BNX[1, :, 0] * 24
     torch.testing.assert_close(seconds, torch.tensor([8.0, 8, 0, 0, 1, 1, 9, 9]))
 

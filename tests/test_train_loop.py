@@ -12,21 +12,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from overcrank.data.crops import ToyCrops
-from overcrank.data.latents import CacheSpec, LatentCache, make_cache, share_of_tokens
-from overcrank.data.world import World
+from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache, share_of_tokens
+from overcrank.data.world import SOLIDS
 from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEmbedding
 from overcrank.train import build_objective, read_config, train
 from overcrank.train.config import Latents, Optim, RunConfig, Stage
-from overcrank.train.loop import learning_rate, parameter_groups
 from overcrank.train.given import Given, flow_loss
+from overcrank.train.loop import learning_rate, parameter_groups
 from overcrank.train.transformer import TransformerObjective
-from overcrank.train.vae import VAEObjective
+from overcrank.train.vae import VAEObjective, to_video
 from overcrank.vae import PRESETS, VAE
 from overcrank.weights import content_hash, latent_hash
-
 
 CPU = choose("cpu", "float32")
 
@@ -168,9 +167,7 @@ class Line:
     def data(self) -> Dataset[Any]:
         return Ones()
 
-    def loss(
-        self, batch: One, _generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: One, _generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         if self.steps == self.stop:
             raise KeyboardInterrupt
         self.steps += 1
@@ -231,7 +228,13 @@ def test_wide_matrices_learn_more_slowly() -> None:
 
 
 SPEC = CacheSpec(
-    size=ClipSize(9, 32, 32), clips=128, captions=2, seed=0, latent_hash="abc", text="letters"
+    size=ClipSize(9, 32, 32),
+    clips=128,
+    captions=2,
+    seed=0,
+    latent_hash="abc",
+    text="letters",
+    world="solids",
 )
 
 
@@ -240,7 +243,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LatentCache]:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("latents")
     vae = VAE(PRESETS["nano"])
-    make_cache(folder, SPEC, vae.encode, LetterCounts(), lambda _done, _total: None)
+    makers = Makers(SOLIDS, lambda frames: vae.encode(to_video(frames)), LetterCounts())
+    make_cache(folder, SPEC, makers, lambda _done, _total: None)
     return folder, LatentCache(folder, SPEC)
 
 
@@ -260,14 +264,22 @@ def transformer_objective(cache: LatentCache, **changes: Any) -> TransformerObje
 
 @pytest.mark.parametrize(
     "change",
-    [{"latent_hash": "def"}, {"size": ClipSize(17, 32, 32)}, {"captions": 1}, {"seed": 1}],
+    [
+        {"latent_hash": "def"},
+        {"size": ClipSize(17, 32, 32)},
+        {"captions": 1},
+        {"seed": 1},
+        {"world": "?"},
+    ],
 )
 def test_latents_made_otherwise_are_refused(
     cache: tuple[Path, LatentCache], change: dict[str, Any]
 ) -> None:
     spec = replace(SPEC, clips=256, **change)
     with pytest.raises(ModelError, match=f"got {next(iter(change))} .*right is"):
-        make_cache(cache[0], spec, torch.Tensor.float, LetterCounts(), lambda *_: None)
+        make_cache(
+            cache[0], spec, Makers(SOLIDS, torch.Tensor.float, LetterCounts()), lambda *_: None
+        )
     with pytest.raises(ModelError, match="do not fit this run"):
         LatentCache(cache[0], spec)
 

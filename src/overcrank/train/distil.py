@@ -78,7 +78,7 @@ class DistilObjective:
         loss = self._shadow_loss(shadow, batch, tokens, made_BNC.detach(), generator)
         numbers = {"shadow": loss.detach()}
         if learns:
-            matched, numbers["gap"] = self._matching(shadow, batch, tokens, made_BNC, generator)
+            matched, numbers["gap"] = self.matching(shadow, batch, tokens, made_BNC, generator)
             loss = loss + matched
         return loss, numbers
 
@@ -117,7 +117,7 @@ class DistilObjective:
         error_BN = (v_BNC.float() - velocity(made_BNC, noise_BNC)).square().mean(-1)
         return _mean_of_free(error_BN, tokens)
 
-    def _matching(
+    def matching(
         self,
         shadow: nn.Module,
         batch: Batch,

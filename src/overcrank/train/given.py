@@ -86,7 +86,9 @@ class Tokens:
             picture_BCHW = batch.keys_BKCHW[rows_B, given.picture_B]
             shown_BMC = rearrange(picture_BCHW, "b c h w -> b (h w) c")
             extra = shown_BMC.shape[1]
-            there_BMX = _positions(LatentSize(1, size.height, size.width), samples, device, causal=causal)
+            there_BMX = _positions(
+                LatentSize(1, size.height, size.width), samples, device, causal=causal
+            )
             there_BMX[..., 0] += batch.key_frames_BK[rows_B, given.picture_B][:, None]
             clean_BNC = torch.cat([shown_BMC, clean_BNC], dim=1)
             free_BN = torch.cat([torch.zeros_like(shown_BMC[..., 0]).bool(), free_BN], dim=1)
@@ -102,9 +104,7 @@ class Tokens:
         return torch.nn.functional.pad(own_BN, (self.extra, 0)) * self.free_BN
 
 
-def draw_levels(
-    batch: Batch, conditions: Conditions, generator: torch.Generator
-) -> Tensor:
+def draw_levels(batch: Batch, conditions: Conditions, generator: torch.Generator) -> Tensor:
     """Levels (B, T): one for the clip, or with some probability one for each latent frame."""
     samples, _, *grid = batch.latent_BCTHW.shape
     tokens = LatentSize(*grid).tokens

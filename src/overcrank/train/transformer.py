@@ -66,13 +66,15 @@ class TransformerObjective:
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, _folder: Path, step: int) -> dict[str, float]:
-        """Loss on clips never trained on, with fixed noise, by size of the clips and noise level."""
+        """Loss on clips never trained on, with fixed noise, by size of clips and noise level."""
         assert isinstance(module, Transformer)
         device, losses = self.hardware.device, {}
         stages = self.config.stages_at(step - 1)
         for size, frames in sorted({s.size: s.clip.latent.frames for s in stages}.items()):
             count = max(1, min(HELD_OUT, _TOKENS_AT_ONCE // (frames * (size // 32) ** 2)))
-            held_out = collate(self.caches[size], range(count), frames, [0] * count, [False] * count)
+            held_out = collate(
+                self.caches[size], range(count), frames, [0] * count, [False] * count
+            )
             batch = on_device(held_out, device)
             for level in LEVELS:
                 generator = torch.Generator(device).manual_seed(0)

@@ -36,9 +36,7 @@ STATISTICS_MOMENTUM = 0.02
 class VAEObjective:
     """Trains a `VAE` on crops of clips."""
 
-    def __init__(
-        self, config: RunConfig, hardware: Hardware, world: World | None = None
-    ) -> None:
+    def __init__(self, config: RunConfig, hardware: Hardware, world: World | None = None) -> None:
         self.config, self.hardware, self.world = config, hardware, world or World()
         if config.start_from is None:
             vae = VAE(PRESETS[config.preset])
@@ -84,7 +82,9 @@ class VAEObjective:
         sigma_B = levels[0] * weights.max_sigma * (levels[1] < 0.7)
         # The scale of this very batch, with its gradient: were it a constant, the encoder could
         # escape the noise by growing.
-        noise = torch.randn(raw.shape, generator=generator, device=device) * _spread(posterior.mean_BCTHW)
+        noise = torch.randn(raw.shape, generator=generator, device=device) * _spread(
+            posterior.mean_BCTHW
+        )
         centre = vae.per_channel_statistics.mean[:, None, None, None]
         noisy = mix(raw - centre, noise, sigma_B[:, None, None, None, None]) + centre
         output = vae.decoder(noisy, sigma_B).float()
