@@ -115,12 +115,13 @@ class LatentCache:
 @dataclass(frozen=True, slots=True)
 class Makers:
     """What makes a cache. `encode` takes frames on the CPU, uint8 (B, F, H, W, 3), to latents
-    (B, C, T, H, W) anywhere; `processes` render beside it, 0 in between."""
+    (B, C, T, H, W) anywhere, `at_once` clips; `processes` render beside it, 0 in between."""
 
     world: World
     encode: Callable[[Tensor], Tensor]
     text: TextEncoder
     processes: int = 0
+    at_once: int = 1
 
 
 @torch.no_grad()
@@ -217,23 +218,26 @@ def key_frames(frames: int, seed: int) -> list[int]:
 
 
 def _make_shard(clips: Sequence[_Rendered], makers: Makers) -> dict[str, Tensor]:
-    """Encode clip by clip, so that one at a time is held as numbers; the rest goes together."""
+    """Encode a few clips at a time, so that few are held as numbers; the rest goes together."""
     latents, keys = [], []
-    for clip in clips:
-        pictures_KFHW3 = clip.frames_FHW3[clip.key_frames][:, None]
-        latents.append(makers.encode(clip.frames_FHW3[None])[0].half().cpu())
-        keys.append(makers.encode(pictures_KFHW3)[:, :, 0].half().cpu())
+    for first in range(0, len(clips), makers.at_once):
+        few = clips[first : first + makers.at_once]
+        frames_BFHW3 = torch.stack([clip.frames_FHW3 for clip in few])
+        pictures = torch.cat([clip.frames_FHW3[clip.key_frames] for clip in few])
+        latents.append(makers.encode(frames_BFHW3).half().cpu())
+        of_pictures = makers.encode(pictures[:, None])[:, :, 0].half().cpu()
+        keys.append(of_pictures.unflatten(0, (len(few), -1)))
     texts = _embed([caption for clip in clips for caption in clip.captions], makers.text)
     lengths = torch.tensor([len(text) for text in texts])
     padded = pad_sequence(texts, batch_first=True)
     return {
-        "latents": torch.stack(latents),
+        "latents": torch.cat(latents).contiguous(),
         "actors": torch.stack([clip.actors_THW for clip in clips]),
         "frame_rates": torch.tensor([clip.frame_rate for clip in clips]),
         "texts": padded.unflatten(0, (len(clips), -1)),
         "lengths": lengths.unflatten(0, (len(clips), -1)),
         "empty": makers.text.encode([""]).embeds_BLD[0].half(),
-        "keys": torch.stack(keys),
+        "keys": torch.cat(keys).contiguous(),
         "key_frames": torch.tensor([clip.key_frames for clip in clips]),
     }
 

@@ -40,6 +40,11 @@ class Shaped(Strict):
         """The size as the networks know it."""
         return ClipSize(self.frames, self.size, self.size)
 
+    @property
+    def pixels(self) -> int:
+        """Of all frames of a clip."""
+        return self.frames * self.size**2
+
     @model_validator(mode="after")
     def _on_the_grid(self) -> Self:
         _ = self.clip

@@ -72,7 +72,8 @@ def build_objective(
             world=world.name,
         )
         turn = (workers.rank, workers.count)
-        make_cache(place, spec, Makers(world, encode, text, processes), show, turn)
+        at_once = 1 if hardware.device.type == "cpu" else max(1, 2**25 // latents.pixels)
+        make_cache(place, spec, Makers(world, encode, text, processes, at_once), show, turn)
         workers.wait()
         caches[latents.size] = LatentCache(place, spec)
     kind = TransformerObjective if config.kind == "transformer" else DistilObjective
