@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from loud_weights import randomise
 from overcrank.errors import RequestError
 from overcrank.runtime import choose
 from overcrank.train.config import Distil, Latents, Optim, RunConfig, Stage
@@ -15,7 +16,6 @@ from overcrank.train.given import Given, Tokens
 from overcrank.transformer import PRESETS, Transformer
 from overcrank.weights import load_component, save_component
 from test_train_given import batch, generator
-from loud_weights import randomise
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The loop learns, resumes exactly, and stops on numbers that are not finite."""
 
 import json
+import os
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,23 @@ def test_an_interrupted_run_says_how_many_steps_are_lost(tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         train(vae_run(), Line(stop=3), tmp_path, events.append, CPU)
     assert events[-1] == {"step": 3, "lost": 1}
+
+
+def test_a_run_that_is_terminated_loses_nothing(tmp_path: Path) -> None:
+    """As a cluster ends a job: the step is finished and saved."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    class Ends(Line):
+        def loss(self, batch: One, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            if self.steps == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(batch, generator)
+
+    try:
+        train(vae_run(save_every=100, steps=90), Ends(), tmp_path, lambda _event: None, CPU)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import copy
 import json
 import math
 import pickle
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -91,10 +93,10 @@ def train(
         batch_size=None,
         num_workers=processes,
         prefetch_factor=4,
-        pin_memory=device.type == "cuda",
     )
     workers.wait()  # before the first one writes what the others read
     record = _Record(config, objective, folder, begin, on_event) if workers.rank == 0 else None
+    asked = _asked_to_stop()
     try:
         for step, batch in enumerate(loader, begin):
             for group in optimiser.param_groups:
@@ -116,10 +118,22 @@ def train(
                     with mixed:
                         record.evaluate(average)
                     record.save(module, average, optimiser)
+                elif asked:
+                    record.save(module, average, optimiser)
+            if asked:
+                break
     except KeyboardInterrupt:
         if record is not None:
             on_event({"step": record.done, "lost": record.done - record.saved})
         raise
+
+
+def _asked_to_stop() -> list[int]:
+    """A list that SIGTERM fills: the step is finished and saved, nothing is lost."""
+    asked: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
+    return asked
 
 
 class _Record:
