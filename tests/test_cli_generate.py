@@ -55,7 +55,7 @@ class Clip:
 def clip(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Clip:
     folder = tmp_path_factory.mktemp("clips")
     PIL.Image.new("RGB", (90, 70), "red").save(folder / "red.png")
-    path = folder / "deep" / "clip.mp4"
+    path = folder / "clip.mp4"
     done = overcrank(
         *("generate", PROMPT, "-o", path, "--model", nano, "--image", folder / "red.png"),
         *("--width", 64, "--height=32", "--seconds", 2, "--fps", 8, "--steps", 3, "--seed", 5),
@@ -171,6 +171,7 @@ WRONG: list[tuple[list[object], str]] = [
     (["--flourish"], "--flourish"),
     (["-o", "clip.avi"], "mp4"),
     (["-o", "."], "mp4"),
+    (["-o", "nope/x.mp4"], "make the folder first: mkdir -p nope"),
 ]
 
 
@@ -252,7 +253,7 @@ Progress.on_step = stop_at_the_second
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main(sys.argv[1:])
 """
-    words = ["generate", PROMPT, "-o", str(tmp_path / "deep" / "clip.mp4"), "--model", str(nano)]
+    words = ["generate", PROMPT, "-o", str(tmp_path / "clip.mp4"), "--model", str(nano)]
     done = subprocess.run(
         [sys.executable, "-c", code, *words, "--steps", "500"],
         capture_output=True,
