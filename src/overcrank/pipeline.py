@@ -22,7 +22,7 @@ from overcrank.conditioning import LatentState
 from overcrank.errors import RequestError, RunError
 from overcrank.flow import Guidance, VelocityFn, euler, guided
 from overcrank.plan import Plan
-from overcrank.request import Request
+from overcrank.request import Request, in_words
 from overcrank.runtime import Stages, choose, peak_memory
 from overcrank.shapes import LATENT_CHANNELS
 from overcrank.text import TextEmbedding
@@ -90,6 +90,7 @@ class Pipeline:
             self.hardware.place(network)
 
     @classmethod
+    @in_words
     def from_pretrained(
         cls,
         source: str | Path = "pocket",
@@ -98,6 +99,8 @@ class Pipeline:
         dtype: str | torch.dtype = "auto",
     ) -> Self:
         """Open a preset by its name, or a model folder."""
+        if not isinstance(source, str | Path):
+            raise RequestError(f"a model is a name or a folder, got {source!r}: try 'pocket'")
         return cls(open_model(source), device=device, dtype=dtype)
 
     @_asks(Request)
@@ -119,12 +122,18 @@ class Pipeline:
         """The frames of one clip, as soon as they are decoded. Wrong requests are refused here."""
         return self.run(request)
 
+    @in_words
     def generate(self, request: Request) -> Video:
         """Make the one clip of a request."""
         return _gather(self.run(request))
 
+    @in_words
     def run(self, request: Request) -> Stream:
         """`stream` for a request that is made already."""
+        if not isinstance(request, Request):
+            raise RequestError(
+                f"this takes a Request, got {request!r:.80}: try Request('a red ball')"
+            )
         if request.is_batch:
             raise RequestError(
                 f"a stream is one clip, got {len(request.each())} prompts: stream them one by one"
