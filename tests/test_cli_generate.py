@@ -15,9 +15,11 @@ import pytest
 from nano_model import save_nano
 from overcrank import __version__
 from overcrank.cli import main, with_dashes
-from overcrank.cli.generate import SETTABLE, _settings, nearest_frames
+from overcrank.cli.generate import nearest_frames
+from overcrank.cli.values import SETTABLE, WITH_FLAG, read_settings
 from overcrank.flow import Guidance
 from overcrank.media import read_frames, read_metadata
+from overcrank.request import Request
 
 PROMPT = "a red ball bounces on a blue floor"
 
@@ -146,11 +148,17 @@ WRONG: list[tuple[list[object], str]] = [
     (["--image", "."], "regular file"),
     (["--model", "no-such-model"], "no-such-model"),
     (["--set", "colour=red"], "KEY=VALUE"),
-    (["--set", "guidance"], "KEY=VALUE"),
+    (["--set", "guidance"], "try --guidance-scale VALUE"),
+    (["--set", "sigmas"], "KEY=VALUE"),
     (["--set", "guidance.rescale=7"], "guidance.rescale"),
     (["--set", "guidance.rescale=[1"], "guidance.rescale"),
     (["--set", "decode_sigma=nothing"], "decode_sigma"),
-    (["--set", "guidance.scale=3"], "KEY=VALUE"),
+    (["--set", "guidance.scale=nan"], "got --set guidance.scale=nan: try --guidance-scale nan"),
+    (["--set", "num_frames=9"], "try --num-frames 9"),
+    (["--set", "sigmas=[1.0,0.5"], "try --set 'sigmas=[1.0, 0.75, 0.5, 0.25]'"),
+    (["--set", "guidance.stg_layers=[1"], "try --set 'guidance.stg_layers=[1]'"),
+    (["--set", "guidance.rescale=.nan"], "--set guidance.rescale is a number from 0 to 1"),
+    (["--set", "sigmas=0.5"], "--set sigmas fall"),
     (["--set", "guidance.rescale=null"], "guidance.rescale"),
     (["--set", "guidance.project=maybe"], "guidance.project"),
     (["--set", "guidance.interval=[a, b]"], "guidance.interval"),
@@ -192,6 +200,14 @@ def test_the_keys_of_guidance_are_those_it_has() -> None:
     assert refinements == {key for key in SETTABLE if key.startswith("guidance.")}
 
 
+def test_a_key_of_set_has_no_flag_and_its_example_is_right() -> None:
+    assert not SETTABLE.keys() & WITH_FLAG.keys()
+    values = read_settings([f"{key}={value}" for key, value in SETTABLE.items()])
+    refinements = {k.removeprefix("guidance."): v for k, v in values.items() if "." in k}
+    rest = {key: value for key, value in values.items() if "." not in key}
+    assert Request("a ball", guidance=Guidance(3.0, **refinements), **rest).sigmas[-1] == 0.25
+
+
 def test_a_full_disk_under_the_results_ends_with_one() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -207,7 +223,7 @@ def test_a_full_disk_under_the_results_ends_with_one() -> None:
 
 @pytest.mark.parametrize("prompt", ["5", "yes", "a: b", "[a]"])
 def test_a_negative_prompt_is_taken_as_it_is(prompt: str) -> None:
-    assert _settings([f"negative_prompt={prompt}"]) == {"negative_prompt": prompt}
+    assert read_settings([f"negative_prompt={prompt}"]) == {"negative_prompt": prompt}
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n"])

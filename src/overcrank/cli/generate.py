@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overcrank.cli.progress import Progress
-from overcrank.cli.values import naming_flags, number, whole
+from overcrank.cli.values import SETTABLE, naming_flags, number, read_settings, whole
 from overcrank.errors import RequestError
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
 
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from overcrank.request import Request
     from overcrank.video import Video
     from overcrank.weights import Defaults
-
-SETTABLE = (
-    *("decode_noise", "decode_sigma", "image_noise", "negative_prompt", "sigmas"),
-    *("guidance.interval", "guidance.project", "guidance.rescale"),
-    *("guidance.stg_layers", "guidance.stg_mode", "guidance.stg_scale"),
-)
-"""Fields of a request, and of its guidance, without a flag of their own."""
 
 OWN = "By default the model's own."
 
@@ -63,7 +56,7 @@ def generate_command(
         typer.Option(
             parser=number,
             metavar="NUMBER",
-            help=f"How closely the text is followed; 1 is off. {OWN}",
+            help=f"How closely the text is followed; 1 is off, 0 ignores it. {OWN}",
         ),
     ] = None,
     seed: Annotated[
@@ -86,7 +79,7 @@ def generate_command(
     """Make a clip from text."""
     with naming_flags():
         start = perf_counter()
-        settings = _settings(set_ or [])
+        settings = read_settings(set_ or [])
         refinements = {
             key.removeprefix("guidance."): settings.pop(key)
             for key in list(settings)
@@ -188,29 +181,6 @@ def nearest_frames(frames: float) -> int:
     """The nearest possible number of frames, at least 1."""
     cells = round((frames - 1) / FRAMES_PER_CELL)
     return LatentSize(max(0, cells) + 1, 1, 1).clip.frames
-
-
-def _settings(settings: list[str]) -> dict[str, Any]:
-    """`--set` as fields of a request; the values are YAML, but a negative prompt is text as is."""
-    import yaml
-
-    values: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or key not in SETTABLE:
-            raise RequestError(
-                f"--set takes KEY=VALUE, got {setting!r}: the keys are {', '.join(SETTABLE)}; "
-                "other wishes have a flag of their own, see --help"
-            )
-        try:
-            values[key] = text if key == "negative_prompt" else yaml.safe_load(text)
-        # Some words make YAML stumble over itself instead of refusing them.
-        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            raise RequestError(
-                f"the value of --set {key} cannot be read, got {text[:80]!r}: try a number"
-            ) from None
-    return values
 
 
 def _summary(
