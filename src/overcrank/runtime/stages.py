@@ -1,9 +1,11 @@
 """What a run costs: seconds for each stage, and the peak of memory."""
 
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -49,4 +51,11 @@ def peak_memory(hardware: Hardware) -> int:
     """Bytes: of this process since it began, or of the accelerator if there is one."""
     if hardware.device.type == "cuda":
         return torch.cuda.max_memory_allocated(hardware.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    # Elsewhere. On Linux it begins with the peak of the process that started this one.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
