@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -80,9 +81,19 @@ def test_the_last_line_says_what_was_made(clip: Clip) -> None:
     }
     assert clip.summary.items() >= expected.items()
     assert list(clip.summary["seconds"]) == [
-        *("text", "denoise", "decode", "load", "write", "total")
+        *("prepare", "text", "denoise", "decode", "load", "write", "total")
     ]
     assert clip.summary["realtime_factor"] > 0
+
+
+def test_every_second_belongs_to_a_stage(clip: Clip, nano: Path, tmp_path: Path) -> None:
+    """Also the text encoder, and what is imported for the first clip."""
+    stages = dict(clip.summary["seconds"])
+    assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=0.05)
+    done = overcrank("generate", PROMPT, "-o", tmp_path / "clip.mp4", "--model", nano)
+    *printed, total = map(float, re.findall(r"([\d.]+) s\b", done.out))
+    assert len(printed) == len(stages)
+    assert total == pytest.approx(sum(printed), abs=0.1)
 
 
 def test_seconds_that_do_not_fit_are_rounded_aloud(clip: Clip) -> None:

@@ -97,8 +97,7 @@ def generate_command(
             **settings,
         }
         wish = Wish(request, refinements, seconds, image)
-        video, spent, remarks = _make(wish, output, model, dtype, metadata)
-        spent["total"] = perf_counter() - start
+        video, spent, remarks = _make(start, wish, output, model, dtype, metadata)
     summary = _summary(video, output, spent, remarks)
     print(json_format.dumps(summary) if json else _in_words(summary))
 
@@ -115,9 +114,9 @@ class Wish:
 
 
 def _make(
-    wish: Wish, output: str, model: str, dtype: str, metadata: bool
+    start: float, wish: Wish, output: str, model: str, dtype: str, metadata: bool
 ) -> tuple["Video", dict[str, float], list[str]]:
-    """The clip, the seconds that went to loading and writing, and remarks."""
+    """The clip, the seconds besides its own stages and since `start` in all, and remarks."""
     import overcrank
     from overcrank.media import check_output
     from overcrank.weights.card import Card
@@ -128,7 +127,6 @@ def _make(
     request, remarks = _request(wish, Card.read(find_model(model)).defaults)
     with Progress() as progress:
         progress.stage("load")
-        start = perf_counter()
         pipe = overcrank.load(model, dtype=dtype)
         loaded = perf_counter()
         progress.stage("text")
@@ -136,7 +134,8 @@ def _make(
         progress.stage("write")
         made = perf_counter()
         video.save(output, metadata=metadata)
-        spent = {"load": loaded - start, "write": perf_counter() - made}
+        end = perf_counter()
+    spent = {"load": loaded - start, "write": end - made, "total": end - start}
     return video, spent, remarks
 
 
@@ -208,11 +207,12 @@ def _summary(
 def _in_words(summary: dict[str, Any]) -> str:
     spent = {name: f"{name} {seconds:.2f} s" for name, seconds in summary["seconds"].items()}
     stages = ", ".join(spent[name] for name in ("text", "denoise", "decode"))
+    besides = ", ".join(spent[name] for name in ("load", "prepare", "write"))
     size = f"{_count(summary['num_frames'])} of {summary['width']} x {summary['height']}"
     lines = [
         f"{summary['path']}: {size} at {summary['frame_rate']:g} frames a second",
         f"{summary['realtime_factor']:.2f} times as fast as it plays ({stages})",
-        f"besides: {spent['load']}, {spent['write']}; in all {summary['seconds']['total']:.2f} s",
+        f"besides: {besides}; in all {summary['seconds']['total']:.2f} s",
         *(f"note: {warning}" for warning in summary["warnings"]),
     ]
     return "\n".join(lines)
