@@ -119,6 +119,16 @@ def test_the_file_says_that_it_was_generated_and_how(clip: Clip, nano: Path) -> 
     assert set(recipe["hashes"]) == {"vae", "transformer"}
 
 
+def test_a_long_clip_is_announced(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overcrank.cli.generate.LONG", 0.0)
+    done = overcrank("generate", PROMPT, "-o", tmp_path / "clip.mp4", "--model", nano)
+    assert done.code == 0
+    assert done.err.startswith("this will take about 0.")
+    assert done.err.count("\n") == 1
+
+
 def test_the_prompt_can_be_left_out_of_the_file(nano: Path, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     done = overcrank("generate", PROMPT, "-o", path, "--model", nano, "--no-metadata")

@@ -20,6 +20,7 @@ from torch import Tensor
 from overcrank import noise
 from overcrank.conditioning import LatentState
 from overcrank.errors import RequestError, RunError
+from overcrank.estimate import Estimate, check_memory, estimate
 from overcrank.flow import Guidance, VelocityFn, euler, guided
 from overcrank.plan import Plan
 from overcrank.request import Request, in_words
@@ -105,7 +106,7 @@ class Pipeline:
     @_asks(Request)
     def __call__(self, request: Request) -> Video | list[Video]:
         """Make a clip, or a list of clips from a list of prompts."""
-        plans = [self._plan(single) for single in request.each()]
+        plans = [self._plan(single, kept=True) for single in request.each()]
         if not request.is_batch:
             return _gather(self._make(*plans[0]))
         readings = [self._read(plan, stages) for plan, stages in plans]
@@ -124,11 +125,19 @@ class Pipeline:
     @in_words
     def generate(self, request: Request) -> Video:
         """Make the one clip of a request."""
-        return _gather(self.run(request))
+        return _gather(self._run(request, kept=True))
 
     @in_words
     def run(self, request: Request) -> Stream:
         """`stream` for a request that is made already."""
+        return self._run(request, kept=False)
+
+    @in_words
+    def estimate(self, request: Request) -> Estimate:
+        """Seconds and memory that a request will take, without making anything."""
+        return estimate(Plan.make(request, self.model), self.model, self.hardware)
+
+    def _run(self, request: Request, *, kept: bool) -> Stream:
         if not isinstance(request, Request):
             raise RequestError(
                 f"this takes a Request, got {request!r:.80}: try Request('a red ball')"
@@ -137,13 +146,14 @@ class Pipeline:
             raise RequestError(
                 f"a stream is one clip, got {len(request.each())} prompts: stream them one by one"
             )
-        return self._make(*self._plan(request))
+        return self._make(*self._plan(request, kept=kept))
 
-    def _plan(self, request: Request) -> tuple[Plan, Stages]:
+    def _plan(self, request: Request, *, kept: bool) -> tuple[Plan, Stages]:
         """Decide, and load the text encoder; the clock of the clip starts here."""
         stages = Stages(self.hardware, ("prepare", "text", "denoise", "decode"))
         with stages.stage("prepare", mixed=False), _naming_lack_of_memory():
             plan = Plan.make(request, self.model)
+            check_memory(plan, self.model, self.hardware, kept=kept)
             if plan.texts and self.model.text_encoder is not None:
                 self.model.text_encoder.prepare(plan.texts)
         return plan, stages

@@ -1,6 +1,7 @@
 """overcrank generate: a clip from text, and a picture if there is one."""
 
 import json as json_format
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -14,9 +15,13 @@ from overcrank.errors import RequestError
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
 
 if TYPE_CHECKING:
+    from overcrank.estimate import Estimate
     from overcrank.request import Request
     from overcrank.video import Video
     from overcrank.weights import Defaults
+
+LONG = 30.0
+"""Seconds from which on a clip is announced."""
 
 OWN = "By default the model's own."
 
@@ -130,13 +135,33 @@ def _make(
         pipe = overcrank.load(model, dtype=dtype)
         loaded = perf_counter()
         progress.stage("text")
+        _announce(pipe.estimate(request))
+        begun = perf_counter()
         video = pipe.generate(replace(request, on_step=progress.on_step))
         progress.stage("write")
         made = perf_counter()
         video.save(output, metadata=metadata)
         end = perf_counter()
-    spent = {"load": loaded - start, "write": end - made, "total": end - start}
+    prepared = begun - loaded + video.report.seconds["prepare"]
+    spent = {
+        "prepare": prepared,
+        "load": loaded - start,
+        "write": end - made,
+        "total": end - start,
+    }
     return video, spent, remarks
+
+
+def _announce(estimate: "Estimate") -> None:
+    """Say beforehand what takes long."""
+    seconds = estimate.seconds
+    if seconds > LONG:
+        unit, name = (3600, "h") if seconds > 3600 else (60, "min") if seconds > 60 else (1, "s")
+        about = f"{seconds / unit:.{1 if seconds / unit < 10 else 0}f} {name}"
+        print(
+            f"this will take about {about} and at least {estimate.memory / 1e9:.1f} GB of memory",
+            file=sys.stderr,
+        )
 
 
 def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
