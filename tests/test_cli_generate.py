@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -15,9 +16,11 @@ import pytest
 from nano_model import save_nano
 from overcrank import __version__
 from overcrank.cli import main, with_dashes
-from overcrank.cli.generate import SETTABLE, _settings, nearest_frames
+from overcrank.cli.generate import nearest_frames
+from overcrank.cli.values import SETTABLE, WITH_FLAG, read_settings
 from overcrank.flow import Guidance
 from overcrank.media import read_frames, read_metadata
+from overcrank.request import Request
 
 PROMPT = "a red ball bounces on a blue floor"
 
@@ -55,7 +58,7 @@ class Clip:
 def clip(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Clip:
     folder = tmp_path_factory.mktemp("clips")
     PIL.Image.new("RGB", (90, 70), "red").save(folder / "red.png")
-    path = folder / "deep" / "clip.mp4"
+    path = folder / "clip.mp4"
     done = overcrank(
         *("generate", PROMPT, "-o", path, "--model", nano, "--image", folder / "red.png"),
         *("--width", 64, "--height=32", "--seconds", 2, "--fps", 8, "--steps", 3, "--seed", 5),
@@ -78,9 +81,19 @@ def test_the_last_line_says_what_was_made(clip: Clip) -> None:
     }
     assert clip.summary.items() >= expected.items()
     assert list(clip.summary["seconds"]) == [
-        *("text", "denoise", "decode", "load", "write", "total")
+        *("prepare", "text", "denoise", "decode", "load", "write", "total")
     ]
     assert clip.summary["realtime_factor"] > 0
+
+
+def test_every_second_belongs_to_a_stage(clip: Clip, nano: Path, tmp_path: Path) -> None:
+    """Also the text encoder, and what is imported for the first clip."""
+    stages = dict(clip.summary["seconds"])
+    assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=0.05)
+    done = overcrank("generate", PROMPT, "-o", tmp_path / "clip.mp4", "--model", nano)
+    *printed, total = map(float, re.findall(r"([\d.]+) s\b", done.out))
+    assert len(printed) == len(stages)
+    assert total == pytest.approx(sum(printed), abs=0.1)
 
 
 def test_seconds_that_do_not_fit_are_rounded_aloud(clip: Clip) -> None:
@@ -104,6 +117,16 @@ def test_the_file_says_that_it_was_generated_and_how(clip: Clip, nano: Path) -> 
     fixed = {"kind": "image", "at": 0, "strength": 1.0, "crf": 0}
     assert recipe["conditions"] == [fixed]
     assert set(recipe["hashes"]) == {"vae", "transformer"}
+
+
+def test_a_long_clip_is_announced(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overcrank.cli.generate.LONG", 0.0)
+    done = overcrank("generate", PROMPT, "-o", tmp_path / "clip.mp4", "--model", nano)
+    assert done.code == 0
+    assert done.err.startswith("this will take about 0.")
+    assert done.err.count("\n") == 1
 
 
 def test_the_prompt_can_be_left_out_of_the_file(nano: Path, tmp_path: Path) -> None:
@@ -146,11 +169,17 @@ WRONG: list[tuple[list[object], str]] = [
     (["--image", "."], "regular file"),
     (["--model", "no-such-model"], "no-such-model"),
     (["--set", "colour=red"], "KEY=VALUE"),
-    (["--set", "guidance"], "KEY=VALUE"),
+    (["--set", "guidance"], "try --guidance-scale VALUE"),
+    (["--set", "sigmas"], "KEY=VALUE"),
     (["--set", "guidance.rescale=7"], "guidance.rescale"),
     (["--set", "guidance.rescale=[1"], "guidance.rescale"),
     (["--set", "decode_sigma=nothing"], "decode_sigma"),
-    (["--set", "guidance.scale=3"], "KEY=VALUE"),
+    (["--set", "guidance.scale=nan"], "got --set guidance.scale=nan: try --guidance-scale nan"),
+    (["--set", "num_frames=9"], "try --num-frames 9"),
+    (["--set", "sigmas=[1.0,0.5"], "try --set 'sigmas=[1.0, 0.75, 0.5, 0.25]'"),
+    (["--set", "guidance.stg_layers=[1"], "try --set 'guidance.stg_layers=[1]'"),
+    (["--set", "guidance.rescale=.nan"], "--set guidance.rescale is a number from 0 to 1"),
+    (["--set", "sigmas=0.5"], "--set sigmas fall"),
     (["--set", "guidance.rescale=null"], "guidance.rescale"),
     (["--set", "guidance.project=maybe"], "guidance.project"),
     (["--set", "guidance.interval=[a, b]"], "guidance.interval"),
@@ -171,6 +200,7 @@ WRONG: list[tuple[list[object], str]] = [
     (["--flourish"], "--flourish"),
     (["-o", "clip.avi"], "mp4"),
     (["-o", "."], "mp4"),
+    (["-o", "nope/x.mp4"], "make the folder first: mkdir -p nope"),
 ]
 
 
@@ -191,6 +221,14 @@ def test_the_keys_of_guidance_are_those_it_has() -> None:
     assert refinements == {key for key in SETTABLE if key.startswith("guidance.")}
 
 
+def test_a_key_of_set_has_no_flag_and_its_example_is_right() -> None:
+    assert not SETTABLE.keys() & WITH_FLAG.keys()
+    values = read_settings([f"{key}={value}" for key, value in SETTABLE.items()])
+    refinements = {k.removeprefix("guidance."): v for k, v in values.items() if "." in k}
+    rest = {key: value for key, value in values.items() if "." not in key}
+    assert Request("a ball", guidance=Guidance(3.0, **refinements), **rest).sigmas[-1] == 0.25
+
+
 def test_a_full_disk_under_the_results_ends_with_one() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -206,7 +244,7 @@ def test_a_full_disk_under_the_results_ends_with_one() -> None:
 
 @pytest.mark.parametrize("prompt", ["5", "yes", "a: b", "[a]"])
 def test_a_negative_prompt_is_taken_as_it_is(prompt: str) -> None:
-    assert _settings([f"negative_prompt={prompt}"]) == {"negative_prompt": prompt}
+    assert read_settings([f"negative_prompt={prompt}"]) == {"negative_prompt": prompt}
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n"])
@@ -252,7 +290,7 @@ Progress.on_step = stop_at_the_second
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main(sys.argv[1:])
 """
-    words = ["generate", PROMPT, "-o", str(tmp_path / "deep" / "clip.mp4"), "--model", str(nano)]
+    words = ["generate", PROMPT, "-o", str(tmp_path / "clip.mp4"), "--model", str(nano)]
     done = subprocess.run(
         [sys.executable, "-c", code, *words, "--steps", "500"],
         capture_output=True,

@@ -62,6 +62,11 @@ def test_a_level_of_the_schedule_reaches_the_same_level_of_the_list() -> None:
     assert BY_LEVEL.at(float(levels[10])) == BY_LEVEL.entries[2]
 
 
+def test_scale_zero_follows_the_negative_prompt_alone() -> None:
+    asked = Asked()
+    assert torch.equal(asked.at(0.5, Guidance(0.0)), asked.values[1])
+
+
 def test_only_the_networks_that_matter_are_asked() -> None:
     asked = Asked()
     for level in (1.0, 0.985, 0.2):

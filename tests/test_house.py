@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "overcrank"
 GROUND = {"errors", "shapes", "noise", "flow"}
 NETWORKS = {"text", "transformer", "vae", "toybox"}
 TOOLS = {"data", "metrics", "conditioning", "runtime", "weights", "media"}
-CLIP = {"request", "plan", "video", "pipeline"}
+CLIP = {"request", "plan", "estimate", "video", "pipeline"}
 CALLERS = {"train", "serve", "evaluate", "bench"}
 
 BELOW_TOOLS = GROUND | NETWORKS
@@ -37,8 +37,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "data": BELOW_TOOLS | {"media", "metrics"},
     "request": BELOW_CLIP,
     "plan": BELOW_CLIP | {"request"},
+    "estimate": BELOW_CLIP | {"plan"},
     "video": BELOW_CLIP,
-    "pipeline": BELOW_CLIP | {"request", "plan", "video"},
+    "pipeline": BELOW_CLIP | {"request", "plan", "estimate", "video"},
     **dict.fromkeys(CALLERS, BELOW_CALLERS),
     "cli": BELOW_CALLERS | CALLERS,
     "__init__": FRONT_DOOR,

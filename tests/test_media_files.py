@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from overcrank.errors import MediaError
+from overcrank.errors import MediaError, RequestError
 from overcrank.media import check_output
 
 
@@ -14,9 +15,22 @@ def test_a_good_output_is_accepted_and_nothing_is_left_behind(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_folders_are_accepted_and_not_yet_made(tmp_path: Path) -> None:
-    check_output(tmp_path / "a" / "b" / "clip.mp4")
-    assert list(tmp_path.iterdir()) == []
+def test_a_missing_folder_is_refused_and_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MediaError, match=r"got 'a b/c/x\.mp4': make .* mkdir -p 'a b/c'$"):
+        check_output("a b/c/x.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "gone" / "clip.mp4")
+    with pytest.raises(MediaError, match=f"mkdir -p {tmp_path.resolve()}/gone$"):
+        check_output("link.mp4")
+    assert list(tmp_path.iterdir()) == [tmp_path / "link.mp4"]
+
+
+@pytest.mark.parametrize("path", [None, 3, b"clip.mp4"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(RequestError, match=r"got .*: try 'clip\.mp4'"):
+        check_output(path)
 
 
 def test_an_existing_clip_is_accepted_and_untouched(tmp_path: Path) -> None:
@@ -48,13 +62,12 @@ def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
     assert check_output(tmp_path / "link.mp4") == (tmp_path / "clip.mp4").resolve()
 
 
-@pytest.mark.parametrize("path", ["/proc/clip.mp4", "/proc/self/no/such/clip.mp4"])
-def test_a_folder_where_nobody_can_write_is_refused(path: str) -> None:
+def test_a_folder_where_nobody_can_write_is_refused() -> None:
     """Root has permission everywhere, so only trying tells."""
     if not Path("/proc/self").exists():
         pytest.skip("needs /proc")
     with pytest.raises(MediaError, match=r"cannot be written, got '/proc/.*: give a path"):
-        check_output(path)
+        check_output("/proc/clip.mp4")
 
 
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:

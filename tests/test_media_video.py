@@ -79,7 +79,7 @@ def test_a_broken_run_leaves_nothing_behind(tmp_path: Path, failure: type[BaseEx
         raise failure
 
     with pytest.raises(failure):
-        write_mp4(tmp_path / "new" / "folder" / "clip.mp4", chunks(), 24, metadata={})
+        write_mp4(tmp_path / "clip.mp4", chunks(), 24, metadata={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,9 +91,10 @@ def test_a_broken_run_keeps_the_clip_that_was_there(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_missing_folders_are_made(tmp_path: Path) -> None:
-    write_red(tmp_path / "a" / "b" / "clip.mp4")
-    assert (tmp_path / "a" / "b" / "clip.mp4").is_file()
+def test_a_missing_folder_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="make the folder first"):
+        write_red(tmp_path / "a" / "clip.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_others_may_read_the_file(tmp_path: Path) -> None:

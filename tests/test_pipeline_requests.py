@@ -2,13 +2,14 @@
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from nano_model import embeds, nano_pipeline
-from overcrank import Clip, Guidance, Image
+from overcrank import Clip, Guidance, Image, Request, load
 from overcrank.errors import MediaError, RequestError, SizeError
 from overcrank.pipeline import Pipeline
 
@@ -93,6 +94,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sigmas": [1.0, 0.01]}, "decode_sigma"),
     ({"sigmas": "1.0"}, "sigmas"),
     ({"sigmas": 5}, "sigmas"),
+    ({"prompt": "a\0ball", "prompt_embeds": None}, r"leave out '\\x00'"),
+    ({"prompt": "a \x1b[1m ball", "prompt_embeds": None}, r"leave out '\\x1b'"),
+    ({"negative_prompt": "bell\a"}, "negative_prompt is text without control"),
     ({"prompt": "a \udc80 ball", "prompt_embeds": None}, "UTF-8"),
     ({"negative_prompt": 5}, "UTF-8"),
     ({"frame_rate": 0.0005}, "from 0.1"),
@@ -164,3 +168,29 @@ def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
 def test_a_dtype_that_is_not_ours_is_refused() -> None:
     with pytest.raises(RequestError, match="auto, float32 or bfloat16"):
         Pipeline(nano_pipeline().model, dtype="int4")
+
+
+@pytest.mark.parametrize(
+    ("call", "right"),
+    [
+        (lambda pipe: pipe(prompt_embeds=embeds(), sed=7), "got sed: did you mean seed?"),
+        (lambda pipe: pipe.stream(prompt_embed=embeds()), "did you mean prompt_embeds?"),
+        (lambda _: Request("a ball", steps=9), "did you mean num_inference_steps?"),  # type: ignore[call-arg]
+        (lambda _: Request("a ball", fps=9), "there are prompt, image"),  # type: ignore[call-arg]
+        (lambda _: Request(*"x" * 40), "got: too many .*: give prompt"),  # type: ignore[arg-type]
+        (lambda pipe: pipe.generate("a ball"), "takes a Request, got 'a ball': try"),
+        (lambda pipe: pipe.generate("a ball", seed=3), "got seed: there are request"),
+        (lambda pipe: pipe.generate(), "missing .*'request': give request"),
+        (lambda _: load(None), "got None: try 'pocket'"),  # type: ignore[arg-type]
+        (lambda _: load("pocket", devise="cpu"), "did you mean device?"),  # type: ignore[call-arg]
+    ],
+)
+def test_wrong_arguments_are_refused_in_words(
+    pipe: Pipeline, call: Callable[[Pipeline], object], right: str
+) -> None:
+    with pytest.raises(RequestError, match=right):
+        call(pipe)
+
+
+def test_a_prompt_may_have_several_lines() -> None:
+    assert Request("a red ball\n\tbounces").prompt == "a red ball\n\tbounces"

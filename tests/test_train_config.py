@@ -42,17 +42,24 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("vae=pocket", "vae does nothing in a run of kind vae"),
         ("latents=[{clips: 128, frames: 17, size: 64}]", "latents does nothing"),
         ("kind=transformer", "got no vae"),
-        ("steps=[", "--set steps=. is not YAML"),
-        ("start_from=2020-13-45", "is not YAML"),
+        ("steps=[", "is YAML, got --set steps=.: try a number, or a list"),
+        ("start_from=2020-13-45", "is YAML, got --set start_from"),
+        ("guidance.scale=nan", "with --set guidance.scale=nan cannot .* unknown key guidance: kn"),
+        ("optim={lr: -1}", "with --set optim=.*optim.lr.*got -1"),
         ("steps=0", "steps.*got 0"),
         ("optim.lr=-1", "optim.lr.*got -1"),
         ("optim", "name=value"),
-        ("steps.a=1", "is a value"),
+        ("steps.a=1", "is a value.*got --set steps.a=1: try --set steps=VALUE"),
     ],
 )
 def test_a_wrong_change_is_explained(change: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         read_config("pocket-vae", [change])
+
+
+def test_only_the_change_that_is_wrong_is_named() -> None:
+    with pytest.raises(RequestError, match="^pocket-vae with --set steps=0 cannot be run: steps:"):
+        read_config("pocket-vae", ["optim.lr=1", "steps=0", "seed=1"])
 
 
 def test_an_unknown_preset_names_those_that_exist() -> None:

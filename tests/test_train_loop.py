@@ -199,6 +199,19 @@ def test_a_lost_log_begins_anew(tmp_path: Path) -> None:
     assert '"step": 3' in (tmp_path / "metrics.jsonl").read_text()
 
 
+@pytest.mark.parametrize("content", [None, b"seed: [", b"\xff", b"seed: 7", b""])
+def test_a_run_that_lost_its_configuration_is_not_resumed(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """Its seed could be another one, and half of the run would see other data."""
+    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None)
+    (tmp_path / "config.yaml").unlink()
+    if content is not None:
+        (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(ModelError, match="is not known, got .* from config.yaml: write its kind"):
+        train(vae_run(), Line(), tmp_path, lambda _event: None)
+
+
 def test_an_interrupted_run_says_how_many_steps_are_lost(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     with pytest.raises(KeyboardInterrupt):

@@ -20,9 +20,10 @@ from torch import Tensor
 from overcrank import noise
 from overcrank.conditioning import LatentState
 from overcrank.errors import RequestError, RunError
+from overcrank.estimate import Estimate, check_memory, estimate
 from overcrank.flow import Guidance, VelocityFn, euler, guided
 from overcrank.plan import Plan
-from overcrank.request import Request
+from overcrank.request import Request, in_words
 from overcrank.runtime import Stages, choose, peak_memory
 from overcrank.shapes import LATENT_CHANNELS
 from overcrank.text import TextEmbedding
@@ -70,7 +71,6 @@ class Reading:
     negative: TextEmbedding
     """The text itself, where guidance asks for no other."""
     remarks: tuple[str, ...]
-    seconds: float
 
 
 class Pipeline:
@@ -90,6 +90,7 @@ class Pipeline:
             self.hardware.place(network)
 
     @classmethod
+    @in_words
     def from_pretrained(
         cls,
         source: str | Path = "pocket",
@@ -98,19 +99,21 @@ class Pipeline:
         dtype: str | torch.dtype = "auto",
     ) -> Self:
         """Open a preset by its name, or a model folder."""
+        if not isinstance(source, str | Path):
+            raise RequestError(f"a model is a name or a folder, got {source!r}: try 'pocket'")
         return cls(open_model(source), device=device, dtype=dtype)
 
     @_asks(Request)
     def __call__(self, request: Request) -> Video | list[Video]:
         """Make a clip, or a list of clips from a list of prompts."""
-        plans = [self._plan(single) for single in request.each()]
+        plans = [self._plan(single, kept=True) for single in request.each()]
         if not request.is_batch:
-            return _gather(self._make(plans[0]))
-        readings = [self._read(plan) for plan in plans]
+            return _gather(self._make(*plans[0]))
+        readings = [self._read(plan, stages) for plan, stages in plans]
         if self.model.text_encoder is not None:
             self.model.text_encoder.drop()  # a large one makes room
         return [
-            _gather(self._make(plan, reading))
+            _gather(self._make(*plan, reading))
             for plan, reading in zip(plans, readings, strict=True)
         ]
 
@@ -119,35 +122,48 @@ class Pipeline:
         """The frames of one clip, as soon as they are decoded. Wrong requests are refused here."""
         return self.run(request)
 
+    @in_words
     def generate(self, request: Request) -> Video:
         """Make the one clip of a request."""
-        return _gather(self.run(request))
+        return _gather(self._run(request, kept=True))
 
+    @in_words
     def run(self, request: Request) -> Stream:
         """`stream` for a request that is made already."""
+        return self._run(request, kept=False)
+
+    @in_words
+    def estimate(self, request: Request) -> Estimate:
+        """Seconds and memory that a request will take, without making anything."""
+        return estimate(Plan.make(request, self.model), self.model, self.hardware)
+
+    def _run(self, request: Request, *, kept: bool) -> Stream:
+        if not isinstance(request, Request):
+            raise RequestError(
+                f"this takes a Request, got {request!r:.80}: try Request('a red ball')"
+            )
         if request.is_batch:
             raise RequestError(
                 f"a stream is one clip, got {len(request.each())} prompts: stream them one by one"
             )
-        return self._make(self._plan(request))
+        return self._make(*self._plan(request, kept=kept))
 
-    def _plan(self, request: Request) -> Plan:
-        """Decide, and load the text encoder: the seconds of a clip are without loading."""
-        plan = Plan.make(request, self.model)
-        if plan.texts and self.model.text_encoder is not None:
-            with _naming_lack_of_memory():
+    def _plan(self, request: Request, *, kept: bool) -> tuple[Plan, Stages]:
+        """Decide, and load the text encoder; the clock of the clip starts here."""
+        stages = Stages(self.hardware, ("prepare", "text", "denoise", "decode"))
+        with stages.stage("prepare", mixed=False), _naming_lack_of_memory():
+            plan = Plan.make(request, self.model)
+            check_memory(plan, self.model, self.hardware, kept=kept)
+            if plan.texts and self.model.text_encoder is not None:
                 self.model.text_encoder.prepare(plan.texts)
-        return plan
+        return plan, stages
 
-    def _make(self, plan: Plan, reading: Reading | None = None) -> Stream:
+    def _make(self, plan: Plan, stages: Stages, reading: Reading | None = None) -> Stream:
         with _naming_lack_of_memory():
-            return (yield from self._stages(plan, reading or self._read(plan)))
+            return (yield from self._stages(plan, stages, reading or self._read(plan, stages)))
 
-    def _stages(self, plan: Plan, reading: Reading) -> Stream:
+    def _stages(self, plan: Plan, stages: Stages, reading: Reading) -> Stream:
         """Noise, conditions, schedule, guidance, sampler, decoder: all that follows the text."""
-        stages = Stages(self.hardware, ("text", "denoise", "decode"))
-        stages.seconds["text"] = reading.seconds
-
         with stages.stage("denoise"):
             state = self._noise(plan)
             for condition in plan.conditions:
@@ -174,15 +190,7 @@ class Pipeline:
 
         with stages.stage("decode"):
             noisy_BCTHW = self._for_decoder(plan, state, tokens_BNC)
-        darkest, brightest = 255, 0
-        for frames in stages.each("decode", self._decode(plan, noisy_BCTHW)):
-            darkest, brightest = min(darkest, int(frames.min())), max(brightest, int(frames.max()))
-            yield frames
-        if darkest == brightest:
-            raise RunError(
-                f"a clip shows something, got {darkest} in every pixel: "
-                "the weights of the model cannot be right"
-            )
+        yield from stages.each("decode", _showing_something(self._decode(plan, noisy_BCTHW)))
 
         report = Report(
             seconds=stages.seconds,
@@ -195,9 +203,9 @@ class Pipeline:
             frame_rate=plan.frame_rate, latents=latent_BCTHW, report=report, recipe=recipe
         )
 
-    def _read(self, plan: Plan) -> Reading:
+    def _read(self, plan: Plan, stages: Stages) -> Reading:
         """The prompt, the negative prompt if guidance needs one, and what the encoder remarks."""
-        request, stages = plan.request, Stages(self.hardware, ("text",))
+        request = plan.request
         # In training the embeddings were made in float32 too.
         with stages.stage("text", mixed=False), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -207,7 +215,7 @@ class Pipeline:
             else:
                 negative = text
         remarks = tuple(str(w.message) for w in caught if w.category is UserWarning)
-        return Reading(text, negative, remarks, stages.seconds["text"])
+        return Reading(text, negative, remarks)
 
     def _embed(
         self, prompt: object, embeds_BLD: Tensor | None, mask_BL: Tensor | None
@@ -330,6 +338,19 @@ def _progress(plan: Plan) -> Callable[[int, Tensor], None]:
             plan.request.on_step(step + 1, total)
 
     return after_step
+
+
+def _showing_something(chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same chunks; a clip of one colour is refused at its end."""
+    darkest, brightest = 255, 0
+    for frames in chunks:
+        darkest, brightest = min(darkest, int(frames.min())), max(brightest, int(frames.max()))
+        yield frames
+    if darkest == brightest:
+        raise RunError(
+            f"a clip shows something, got {darkest} in every pixel: "
+            "the weights of the model cannot be right"
+        )
 
 
 def _check_finite(values: Tensor, what: str) -> None:

@@ -1,10 +1,14 @@
 """What may be asked for, and what is left of it when a model has filled the gaps."""
 
+import difflib
+import inspect
 import operator
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import pairwise
-from typing import TypeGuard, get_args
+from typing import ParamSpec, TypeGuard, TypeVar, get_args
 
 from torch import Tensor
 
@@ -27,6 +31,35 @@ MAX_SEED = 2**63 - 1
 
 OnStep = Callable[[int, int], None]
 """Called with (step, total) after each step; what it raises ends the run."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def in_words(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Refuse arguments that a method does not have in words, with the nearest one it has."""
+    signature = inspect.signature(method)
+    known = list(signature.parameters)[1:]
+
+    @wraps(method)
+    def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            unknown = next((name for name in kwargs if name not in known), None)
+            if unknown is None:
+                raise RequestError(
+                    f"the arguments do not fit, got: {error}: give {', '.join(known)}, each once"
+                ) from None
+            near = [name for name in known if unknown in name]
+            near = near or difflib.get_close_matches(unknown, known, 1)
+            raise RequestError(
+                f"no argument has this name, got {unknown}: "
+                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+            ) from None
+        return method(*args, **kwargs)
+
+    return checked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,6 +216,10 @@ class Request:
             )
 
 
+# The generated __init__ raises a bare TypeError for a name that is not a field.
+Request.__init__ = in_words(Request.__init__)  # type: ignore[method-assign]
+
+
 def _check_guidance(guidance: object) -> None:
     if isinstance(guidance, Guidance | GuidanceByLevel):
         for entry in guidance.entries:
@@ -226,6 +263,13 @@ def _check_strings(name: str, texts: Sequence[object]) -> None:
             raise RequestError(
                 f"{name} is text that UTF-8 can write, got {_shown(text)}: "
                 "leave out what is no character"
+            )
+        assert isinstance(text, str)
+        control = [c for c in text if unicodedata.category(c) == "Cc" and c not in "\n\t"]
+        if control:
+            raise RequestError(
+                f"{name} is text without control characters, got {_shown(text)}: "
+                f"leave out {control[0]!r}"
             )
 
 

@@ -13,7 +13,11 @@ from overcrank.media import write_mp4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a clip cost. `seconds` has the stages text, denoise and decode; memory is in bytes."""
+    """What a clip cost; memory is in bytes.
+
+    `seconds` has the stages prepare (deciding, and loading the text encoder), text, denoise and
+    decode.
+    """
 
     seconds: Mapping[str, float]
     video_seconds: float
@@ -23,7 +27,8 @@ class Report:
     @property
     def realtime_factor(self) -> float:
         """Seconds of video for each second from the prompt to the last frame on the host."""
-        return self.video_seconds / sum(self.seconds.values())
+        spent = sum(seconds for stage, seconds in self.seconds.items() if stage != "prepare")
+        return self.video_seconds / spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

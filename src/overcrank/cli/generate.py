@@ -1,6 +1,7 @@
 """overcrank generate: a clip from text, and a picture if there is one."""
 
 import json as json_format
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -9,21 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overcrank.cli.progress import Progress
-from overcrank.cli.values import naming_flags, number, whole
+from overcrank.cli.values import SETTABLE, naming_flags, number, read_settings, whole
 from overcrank.errors import RequestError
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
 
 if TYPE_CHECKING:
+    from overcrank.estimate import Estimate
     from overcrank.request import Request
     from overcrank.video import Video
     from overcrank.weights import Defaults
 
-SETTABLE = (
-    *("decode_noise", "decode_sigma", "image_noise", "negative_prompt", "sigmas"),
-    *("guidance.interval", "guidance.project", "guidance.rescale"),
-    *("guidance.stg_layers", "guidance.stg_mode", "guidance.stg_scale"),
-)
-"""Fields of a request, and of its guidance, without a flag of their own."""
+LONG = 30.0
+"""Seconds from which on a clip is announced."""
 
 OWN = "By default the model's own."
 
@@ -63,7 +61,7 @@ def generate_command(
         typer.Option(
             parser=number,
             metavar="NUMBER",
-            help=f"How closely the text is followed; 1 is off. {OWN}",
+            help=f"How closely the text is followed; 1 is off, 0 ignores it. {OWN}",
         ),
     ] = None,
     seed: Annotated[
@@ -86,7 +84,7 @@ def generate_command(
     """Make a clip from text."""
     with naming_flags():
         start = perf_counter()
-        settings = _settings(set_ or [])
+        settings = read_settings(set_ or [])
         refinements = {
             key.removeprefix("guidance."): settings.pop(key)
             for key in list(settings)
@@ -104,8 +102,7 @@ def generate_command(
             **settings,
         }
         wish = Wish(request, refinements, seconds, image)
-        video, spent, remarks = _make(wish, output, model, dtype, metadata)
-        spent["total"] = perf_counter() - start
+        video, spent, remarks = _make(start, wish, output, model, dtype, metadata)
     summary = _summary(video, output, spent, remarks)
     print(json_format.dumps(summary) if json else _in_words(summary))
 
@@ -122,9 +119,9 @@ class Wish:
 
 
 def _make(
-    wish: Wish, output: str, model: str, dtype: str, metadata: bool
+    start: float, wish: Wish, output: str, model: str, dtype: str, metadata: bool
 ) -> tuple["Video", dict[str, float], list[str]]:
-    """The clip, the seconds that went to loading and writing, and remarks."""
+    """The clip, the seconds besides its own stages and since `start` in all, and remarks."""
     import overcrank
     from overcrank.media import check_output
     from overcrank.weights.card import Card
@@ -135,16 +132,36 @@ def _make(
     request, remarks = _request(wish, Card.read(find_model(model)).defaults)
     with Progress() as progress:
         progress.stage("load")
-        start = perf_counter()
         pipe = overcrank.load(model, dtype=dtype)
         loaded = perf_counter()
         progress.stage("text")
+        _announce(pipe.estimate(request))
+        begun = perf_counter()
         video = pipe.generate(replace(request, on_step=progress.on_step))
         progress.stage("write")
         made = perf_counter()
         video.save(output, metadata=metadata)
-        spent = {"load": loaded - start, "write": perf_counter() - made}
+        end = perf_counter()
+    prepared = begun - loaded + video.report.seconds["prepare"]
+    spent = {
+        "prepare": prepared,
+        "load": loaded - start,
+        "write": end - made,
+        "total": end - start,
+    }
     return video, spent, remarks
+
+
+def _announce(estimate: "Estimate") -> None:
+    """Say beforehand what takes long."""
+    seconds = estimate.seconds
+    if seconds > LONG:
+        unit, name = (3600, "h") if seconds > 3600 else (60, "min") if seconds > 60 else (1, "s")
+        about = f"{seconds / unit:.{1 if seconds / unit < 10 else 0}f} {name}"
+        print(
+            f"this will take about {about} and at least {estimate.memory / 1e9:.1f} GB of memory",
+            file=sys.stderr,
+        )
 
 
 def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
@@ -190,29 +207,6 @@ def nearest_frames(frames: float) -> int:
     return LatentSize(max(0, cells) + 1, 1, 1).clip.frames
 
 
-def _settings(settings: list[str]) -> dict[str, Any]:
-    """`--set` as fields of a request; the values are YAML, but a negative prompt is text as is."""
-    import yaml
-
-    values: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or key not in SETTABLE:
-            raise RequestError(
-                f"--set takes KEY=VALUE, got {setting!r}: the keys are {', '.join(SETTABLE)}; "
-                "other wishes have a flag of their own, see --help"
-            )
-        try:
-            values[key] = text if key == "negative_prompt" else yaml.safe_load(text)
-        # Some words make YAML stumble over itself instead of refusing them.
-        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            raise RequestError(
-                f"the value of --set {key} cannot be read, got {text[:80]!r}: try a number"
-            ) from None
-    return values
-
-
 def _summary(
     video: "Video", path: str, spent: dict[str, float], remarks: list[str]
 ) -> dict[str, Any]:
@@ -238,11 +232,12 @@ def _summary(
 def _in_words(summary: dict[str, Any]) -> str:
     spent = {name: f"{name} {seconds:.2f} s" for name, seconds in summary["seconds"].items()}
     stages = ", ".join(spent[name] for name in ("text", "denoise", "decode"))
+    besides = ", ".join(spent[name] for name in ("load", "prepare", "write"))
     size = f"{_count(summary['num_frames'])} of {summary['width']} x {summary['height']}"
     lines = [
         f"{summary['path']}: {size} at {summary['frame_rate']:g} frames a second",
         f"{summary['realtime_factor']:.2f} times as fast as it plays ({stages})",
-        f"besides: {spent['load']}, {spent['write']}; in all {summary['seconds']['total']:.2f} s",
+        f"besides: {besides}; in all {summary['seconds']['total']:.2f} s",
         *(f"note: {warning}" for warning in summary["warnings"]),
     ]
     return "\n".join(lines)

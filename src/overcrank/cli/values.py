@@ -1,8 +1,9 @@
 """What stands on the command line, read and named as its user knows it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 
@@ -16,16 +17,73 @@ FLAGS = {
 }
 """Fields of a request whose flag has another name."""
 
+SETTABLE = {
+    "decode_noise": "0.1",
+    "decode_sigma": "0.05",
+    "image_noise": "0.15",
+    "negative_prompt": "blurry",
+    "sigmas": "[1.0, 0.75, 0.5, 0.25]",
+    "guidance.interval": "[0.0, 1.0]",
+    "guidance.project": "true",
+    "guidance.rescale": "0.7",
+    "guidance.stg_layers": "[1]",
+    "guidance.stg_mode": "attention_skip",
+    "guidance.stg_scale": "1.0",
+}
+"""Fields of a request, and of its guidance, without a flag of their own, and a value of each."""
+
+WITH_FLAG = {
+    **FLAGS,
+    **{name: f"--{name}" for name in ("width", "height", "seconds", "fps", "steps", "seed")},
+    **{name: f"--{name}" for name in ("dtype", "image", "model", "output")},
+    **dict.fromkeys(("guidance.scale", "guidance_scale"), "--guidance-scale"),
+}
+"""What is no key of `--set` because a flag says it."""
+
 
 @contextmanager
 def naming_flags() -> Iterator[None]:
     """Refusals of a field name its flag as well."""
+    flags = {**{name: f"--set {name}" for name in SETTABLE}, **WITH_FLAG}
+    names = rf"(?:^|(?<=got ))({'|'.join(map(re.escape, flags))})(?=[ =])"
+
+    def named(found: re.Match[str]) -> str:
+        name, flag = found[1], flags[found[1]]
+        return flag if flag.endswith(name) else f"{flag} ({name})"
+
     try:
         yield
     except RequestError as error:
-        names = rf"(?:^|(?<=got ))({'|'.join(FLAGS)})(?=[ =])"
-        message = re.sub(names, lambda found: f"{FLAGS[found[1]]} ({found[1]})", str(error))
-        raise type(error)(message) from error
+        raise type(error)(re.sub(names, named, str(error))) from error
+
+
+def read_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`--set` as fields of a request; the values are YAML, but a negative prompt is text as is."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip().replace("-", "_")
+        if key in WITH_FLAG:
+            raise RequestError(
+                f"--set is for what has no flag, got --set {setting}: "
+                f"try {WITH_FLAG[key]} {text or 'VALUE'}"
+            )
+        if not equals or key not in SETTABLE:
+            raise RequestError(
+                f"--set takes KEY=VALUE, got {setting!r}: the keys are {', '.join(SETTABLE)}; "
+                "other wishes have a flag of their own, see --help"
+            )
+        try:
+            values[key] = text if key == "negative_prompt" else yaml.safe_load(text)
+        # Some words make YAML stumble over itself instead of refusing them.
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise RequestError(
+                f"the value of --set {key} cannot be read, got {text[:80]!r}: "
+                f"try --set '{key}={SETTABLE[key]}'"
+            ) from None
+    return values
 
 
 def whole(text: str) -> int:

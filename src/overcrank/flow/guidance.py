@@ -22,7 +22,8 @@ class Guidance:
     """How strongly, and at which noise levels, the condition is followed."""
 
     scale: float = 1.0
-    """Classifier-free: 1 follows the network as it is, larger follows the text more closely."""
+    """Classifier-free: 1 follows the network as it is, larger follows the text more closely, 0
+    follows the negative prompt alone."""
     _: KW_ONLY
     stg_scale: float = 0.0
     """Spatiotemporal: how far to steer away from a network whose `stg_layers` mix nothing."""

@@ -1,12 +1,13 @@
 """Questions to the file system that have to be answered before any work begins."""
 
 import os
+import shlex
 import tempfile
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
-from overcrank.errors import MediaError
+from overcrank.errors import MediaError, RequestError
 
 
 def readable_file(path: str | PathLike[str], kind: str) -> Path:
@@ -28,8 +29,10 @@ def readable_file(path: str | PathLike[str], kind: str) -> Path:
 def check_output(path: str | PathLike[str]) -> Path:
     """The file that will be written, links followed; refuses one that could not be.
 
-    Missing folders are allowed when they can be made; nothing is left behind.
+    Nothing is left behind, and no folder is made: its name may be a slip.
     """
+    if not isinstance(path, str | PathLike):
+        raise RequestError(f"a clip goes to a path, got {path!r}: try 'clip.mp4'")
     if Path(path).suffix.lower() != ".mp4":
         raise MediaError(
             f"a clip is written as mp4, got {os.fspath(path)!r}: "
@@ -48,9 +51,15 @@ def check_output(path: str | PathLike[str]) -> Path:
             )
         with suppress(FileNotFoundError):
             target.lstat()  # a name that no file can have is told here
-        folder = next(parent for parent in target.absolute().parents if parent.exists())
+        if not target.parent.exists():
+            given = Path(path).parent
+            folder = target.parent if os.path.lexists(given) else given  # the end of a link
+            raise MediaError(
+                f"the folder of the clip is missing, got {os.fspath(path)!r}: "
+                f"make the folder first: mkdir -p {shlex.quote(str(folder))}"
+            )
         # Asking for permission is not enough: root may write anywhere, except where nobody can.
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=target.parent):
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

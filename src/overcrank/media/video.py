@@ -7,7 +7,7 @@ from the size of the picture.
 import math
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -172,17 +172,12 @@ def _rational(frame_rate: float) -> Fraction:
 @contextmanager
 def _published(target: Path) -> Iterator[Path]:
     """A path beside the target to write to, which takes the target's name on success only."""
-    missing = [folder for folder in target.absolute().parents if not folder.exists()]
     temporary = target.with_name(f".overcrank-{secrets.token_hex(6)}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
-        for folder in missing:
-            with suppress(OSError):  # somebody else uses it by now
-                folder.rmdir()
         raise
 
 

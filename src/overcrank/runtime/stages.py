@@ -1,9 +1,11 @@
 """What a run costs: seconds for each stage, and the peak of memory."""
 
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -49,4 +51,26 @@ def peak_memory(hardware: Hardware) -> int:
     """Bytes: of this process since it began, or of the accelerator if there is one."""
     if hardware.device.type == "cuda":
         return torch.cuda.max_memory_allocated(hardware.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = _proc("self/status", "VmHWM")
+    if peak is not None:
+        return peak
+    # On Linux this would begin with the peak of the process that started this one.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had there, caches that give way included; None: not known."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    return _proc("meminfo", "MemAvailable")
+
+
+def _proc(file: str, name: str) -> int | None:
+    """A number of bytes that Linux tells; None elsewhere."""
+    path = Path("/proc", file)
+    if not path.exists():
+        return None
+    lines = path.read_text().splitlines()
+    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith(f"{name}:")), None)

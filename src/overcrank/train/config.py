@@ -263,7 +263,7 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise RequestError(_explain(str(source), error)) from None
+        raise RequestError(_explain(str(source), error, changes)) from None
 
 
 def _read(source: str | Path) -> str:
@@ -299,18 +299,27 @@ def _apply(values: dict[str, Any], change: str) -> None:
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise RequestError(f"--set {change}: {parent} is a value, not a group of keys")
-    value = _parse(text, f"--set {change} is not YAML")
+            raise RequestError(
+                f"{parent} is a value, not a group of keys, got --set {change}: "
+                f"try --set {parent}=VALUE"
+            )
+    try:
+        value = _parse(text, "--set")
+    except RequestError:
+        raise RequestError(
+            f"a value of --set is YAML, got --set {change}: try a number, or a list: [1, 2]"
+        ) from None
     if isinstance(value, str):
         with suppress(ValueError):  # YAML 1.1 reads 1e-4 as a string
             value = float(value)
     values[last] = value
 
 
-def _explain(source: str, error: ValidationError) -> str:
-    lines = []
+def _explain(source: str, error: ValidationError, changes: Sequence[str] = ()) -> str:
+    lines, names = [], []
     for issue in error.errors():
         name = ".".join(str(part) for part in issue["loc"])
+        names.append(f"{name}.")
         if issue["type"] == "extra_forbidden":
             lines.append(f"unknown key {name}: {_instead_of(name)}")
         elif issue["type"] == "missing":
@@ -319,7 +328,14 @@ def _explain(source: str, error: ValidationError) -> str:
             lines.append(f"{name}: {issue['ctx']['error']}" if name else str(issue["ctx"]["error"]))
         else:
             lines.append(f"{name}: {issue['msg'].lower()}, got {reprlib.repr(issue['input'])}")
-    return f"{source} cannot be run: " + "; ".join(lines)
+    # Which --set it may come from: the key itself, its group, or a key in it.
+    keys = [f"{change.partition('=')[0]}." for change in changes]
+    said = [
+        f" --set {change}"
+        for key, change in zip(keys, changes, strict=True)
+        if any(name == "." or key.startswith(name) or name.startswith(key) for name in names)
+    ]
+    return f"{source}{' with' if said else ''}{','.join(said)} cannot be run: {'; '.join(lines)}"
 
 
 def _instead_of(name: str) -> str:

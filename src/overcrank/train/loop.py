@@ -288,8 +288,11 @@ def _check_same_run(path: Path, config: RunConfig) -> None:
     try:
         before = yaml.safe_load(path.read_text())
         changed = [n for n in ("kind", "preset", "seed") if before[n] != getattr(config, n)]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"what the run in {path.parent} was given is not known, got {type(error).__name__} "
+            f"from {path.name}: write its kind, preset and seed there, or give a new run folder"
+        ) from None
     if changed:
         name = changed[0]
         raise RequestError(
