@@ -24,6 +24,8 @@ with join_workers() as workers:
     assert module.bias.grad is None
     assert module.weight.grad.tolist() == [0.5, 1.5, 2.5], module.weight.grad
     assert module.running_mean.tolist() == [2.0] * 3
+    assert workers.any(workers.rank == 1)
+    assert not workers.any(False)
 """
 RUN = """
 kind: vae

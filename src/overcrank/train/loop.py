@@ -112,15 +112,15 @@ def train(
             _check_finite(step, loss, norm)
             optimiser.step()
             _follow(average, module, min(config.optim.ema, (1 + step) / (10 + step)))
+            ends = workers.any(bool(asked))
             if record is not None:
                 record.step(step + 1, loss, norm, numbers)
                 if record.is_due(step + 1):
                     with mixed:
                         record.evaluate(average)
+                if record.is_due(step + 1) or ends:
                     record.save(module, average, optimiser)
-                elif asked:
-                    record.save(module, average, optimiser)
-            if asked:
+            if ends:
                 break
     except KeyboardInterrupt:
         if record is not None:

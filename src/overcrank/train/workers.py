@@ -48,6 +48,14 @@ class Workers:
         for tensor, mean in zip(tensors, flat.split(sizes), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
+    def any(self, mine: bool) -> bool:
+        """Whether it is so in any of the processes."""
+        if self.count == 1:
+            return mine
+        flag = torch.tensor(float(mine))
+        dist.all_reduce(flag)
+        return bool(flag)
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
