@@ -120,7 +120,8 @@ def test_a_reference_video_needs_a_model_that_knows_it() -> None:
     knows_not = model("ltxv-2b-0.9.5")
     with pytest.raises(RequestError, match="got one: add an IC-LoRA"):
         plan(knows_not, conditions=[video])
-    pipe = Pipeline(replace(knows_not, in_context=True), device="cpu", dtype="float32")
+    pipe = Pipeline(knows_not, device="cpu", dtype="float32")
+    pipe.model.fuser.in_context = True
     followed, free = clip(pipe, conditions=[video]), clip(pipe)
     assert followed.latents.shape == free.latents.shape
     assert not torch.equal(followed.latents, free.latents)

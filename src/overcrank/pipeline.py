@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import torch
 from einops import rearrange
@@ -28,7 +28,7 @@ from overcrank.shapes import LATENT_CHANNELS
 from overcrank.text import TextEmbedding
 from overcrank.transformer import token_positions
 from overcrank.video import Outcome, Report, Video
-from overcrank.weights import Model, open_model
+from overcrank.weights import Extras, Model, ModelFiles
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -96,9 +96,27 @@ class Pipeline:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
+        **extras: Unpack[Extras],
     ) -> Self:
-        """Open a preset by its name, or a model folder."""
-        return cls(open_model(source), device=device, dtype=dtype)
+        """Open a preset by its name, a folder or file of any format, or a hub id.
+
+        `extras` are those of `weights.Extras`: vae, text_encoder, upscaler, loras, in_context,
+        allow_mismatch, progress.
+        """
+        return cls.of_files(ModelFiles.find(source, **extras), device=device, dtype=dtype)
+
+    @classmethod
+    def of_files(
+        cls,
+        files: ModelFiles,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+    ) -> Self:
+        """Load files that are found already."""
+        hardware = choose(device, dtype)
+        model = files.load(hardware.dtype, hardware.device)
+        return cls(model, device=hardware.device, dtype=hardware.dtype)
 
     @_asks(Request)
     def __call__(self, request: Request) -> Video | list[Video]:

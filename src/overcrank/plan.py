@@ -12,6 +12,7 @@ from overcrank.flow import Guidance, GuidanceByLevel, Schedule
 from overcrank.request import Request, check_size
 from overcrank.runtime import Hardware
 from overcrank.shapes import LATENT_CHANNELS, ClipSize
+from overcrank.text.t5_files import OFFICIAL
 from overcrank.weights import Model
 
 
@@ -57,6 +58,7 @@ class Plan:
         noise = advice.decode_noise if request.decode_noise is None else request.decode_noise
         guidance = walk.guidance if request.guidance is None else request.guidance
         _check_conditions(request, model)
+        outside = () if advice.trained is None else advice.trained.remarks(size, rate)
         negative = request.negative_prompt
         plan = cls(
             request=request,
@@ -75,7 +77,7 @@ class Plan:
             stop=sigma if noise is None else 0.0,
             decode_noise=sigma if noise is None else noise,
             decode_sigma=sigma if model.vae.config.denoises else None,
-            remarks=() if advice.trained is None else advice.trained.remarks(size, rate),
+            remarks=(*model.remarks, *outside),
         )
         _check_text(plan, model)
         _check_layers(plan.guidance, model)
@@ -107,6 +109,7 @@ class Plan:
             "model": model.name,
             "release": None if model.release is None else model.release.name,
             "hashes": dict(model.hashes),
+            "allow_mismatch": model.mismatch_allowed,
             "device": hardware.device.type,
             "dtype": str(hardware.dtype).removeprefix("torch."),
             "prompt": request.prompt,
@@ -148,7 +151,8 @@ def _check_text(plan: Plan, model: Model) -> None:
         return
     if request.prompt_embeds is None:
         raise RequestError(
-            f"{model.name} has no text encoder, got a prompt: give prompt_embeds instead"
+            f"{model.name} has no text encoder, got a prompt: give prompt_embeds instead, or name "
+            f"one (text_encoder=, --text-encoder), such as {OFFICIAL}"
         )
     if plan.guidance.uses_negative and request.negative_prompt_embeds is None:
         scale = max(entry.scale for entry in plan.guidance.entries)
@@ -171,7 +175,7 @@ def _check_layers(guidance: Guidance | GuidanceByLevel, model: Model) -> None:
 def _check_conditions(request: Request, model: Model) -> None:
     for condition in request.all_conditions():
         if isinstance(condition, Reference):
-            if not model.in_context:
+            if not model.fuser.in_context:
                 raise RequestError(
                     f"{model.name} does not know what to do with a reference video, got one: "
                     "add an IC-LoRA that was trained for it, or leave it out"

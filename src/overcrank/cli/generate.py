@@ -1,6 +1,7 @@
 """overcrank generate: a clip from text, and a picture if there is one."""
 
 import json as json_format
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -14,9 +15,11 @@ from overcrank.errors import RequestError
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
 
 if TYPE_CHECKING:
+    from overcrank.flow import Guidance, GuidanceByLevel
     from overcrank.request import Request
     from overcrank.video import Video
-    from overcrank.weights import Defaults
+    from overcrank.weights import Extras
+    from overcrank.weights.advice import Advice
 
 SETTABLE = (
     *("decode_noise", "decode_sigma", "image_noise", "negative_prompt", "sigmas"),
@@ -32,7 +35,18 @@ def generate_command(
     prompt: Annotated[str, typer.Argument(help="What the clip shows.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The mp4 to write.")],
     image: Annotated[Path | None, typer.Option(help="A picture to begin with.")] = None,
-    model: Annotated[str, typer.Option(help="A preset or a model folder.")] = "pocket",
+    model: Annotated[
+        str, typer.Option(help="A preset, a folder or file of any format, or a hub id.")
+    ] = "pocket",
+    vae: Annotated[
+        str | None, typer.Option(help="Another autoencoder than the model's own: file, folder, id.")
+    ] = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(help="T5 for a published model: folder, file or hub id.")
+    ] = None,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Run files that do not belong together.")
+    ] = False,
     width: Annotated[
         int | None,
         typer.Option(parser=whole, metavar="INT", help=f"In pixels, a multiple of 32. {OWN}"),
@@ -104,7 +118,13 @@ def generate_command(
             **settings,
         }
         wish = Wish(request, refinements, seconds, image)
-        video, spent, remarks = _make(wish, output, model, dtype, metadata)
+        extras: Extras = {
+            "vae": vae,
+            "text_encoder": text_encoder,
+            "allow_mismatch": allow_mismatch,
+            "progress": sys.stderr.isatty(),
+        }
+        video, spent, remarks = _make(wish, output, (model, extras), dtype, metadata)
         spent["total"] = perf_counter() - start
     summary = _summary(video, output, spent, remarks)
     print(json_format.dumps(summary) if json else _in_words(summary))
@@ -122,21 +142,22 @@ class Wish:
 
 
 def _make(
-    wish: Wish, output: str, model: str, dtype: str, metadata: bool
+    wish: Wish, output: str, model: tuple[str, "Extras"], dtype: str, metadata: bool
 ) -> tuple["Video", dict[str, float], list[str]]:
     """The clip, the seconds that went to loading and writing, and remarks."""
-    import overcrank
     from overcrank.media import check_output
-    from overcrank.weights.card import Card
-    from overcrank.weights.model import find_model
+    from overcrank.pipeline import Pipeline
+    from overcrank.weights import ModelFiles
 
     # Whatever can be refused without the networks is refused before they are loaded.
     check_output(output)
-    request, remarks = _request(wish, Card.read(find_model(model)).defaults)
+    source, extras = model
+    files = ModelFiles.find(source, **extras)
+    request, remarks = _request(wish, files.advice)
     with Progress() as progress:
         progress.stage("load")
         start = perf_counter()
-        pipe = overcrank.load(model, dtype=dtype)
+        pipe = Pipeline.of_files(files, dtype=dtype)
         loaded = perf_counter()
         progress.stage("text")
         video = pipe.generate(replace(request, on_step=progress.on_step))
@@ -147,7 +168,7 @@ def _make(
     return video, spent, remarks
 
 
-def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
+def _request(wish: Wish, advice: "Advice") -> tuple["Request", list[str]]:
     from overcrank.flow import Guidance
     from overcrank.media import read_image
     from overcrank.request import Request, check_number, check_size
@@ -157,15 +178,15 @@ def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
     if wish.refinements:
         replace(request, guidance=Guidance(1.0, **wish.refinements))
         scale = wish.request["guidance"]
-        scale = defaults.guidance if scale is None else scale
-        request = replace(request, guidance=Guidance(scale, **wish.refinements))
+        own = advice.walk.guidance if scale is None else Guidance(scale)
+        request = replace(request, guidance=refined(own, wish.refinements))
     if wish.seconds is not None:
         if request.num_frames is not None:
             raise RequestError(
                 f"--seconds and --num-frames say the same, got {wish.seconds:g} and "
                 f"{request.num_frames}: give one"
             )
-        rate = request.frame_rate or defaults.frame_rate
+        rate = request.frame_rate or advice.frame_rate
         check_number("--seconds", wish.seconds, 0.001, MAX_FRAMES // rate)
         frames = nearest_frames(wish.seconds * rate)
         request = replace(request, num_frames=frames)
@@ -175,13 +196,25 @@ def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
                 f"({frames / rate:.3g} s): a clip has 8n + 1"
             )
     check_size(
-        request.num_frames or defaults.frames,
-        request.height or defaults.height,
-        request.width or defaults.width,
+        request.num_frames or advice.size.frames,
+        request.height or advice.size.height,
+        request.width or advice.size.width,
     )
     if wish.image is not None:
         request = replace(request, image=read_image(wish.image))
     return request, remarks
+
+
+def refined(
+    guidance: "Guidance | GuidanceByLevel", fields: dict[str, Any]
+) -> "Guidance | GuidanceByLevel":
+    """With some fields changed, in every entry of a list."""
+    from overcrank.flow import Guidance
+
+    if isinstance(guidance, Guidance):
+        return replace(guidance, **fields)
+    entries = tuple(replace(entry, **fields) for entry in guidance.entries)
+    return replace(guidance, entries=entries)
 
 
 def nearest_frames(frames: float) -> int:

@@ -5,7 +5,9 @@ from overcrank.weights.checkpoint import Checkpoint, Network
 from overcrank.weights.convert import Conversion, convert, open_checkpoint
 from overcrank.weights.fit import check_fit
 from overcrank.weights.inspect import describe
-from overcrank.weights.model import Model, open_model, preset_names, save_model
+from overcrank.weights.model import Model, save_model
+from overcrank.weights.opening import Extras, ModelFiles, open_model
+from overcrank.weights.presets import preset_names
 from overcrank.weights.report import describe_checkpoint
 from overcrank.weights.store import content_hash, latent_hash, load_component, save_component
 from overcrank.weights.synthetic import random_release
@@ -15,7 +17,9 @@ __all__ = [
     "Checkpoint",
     "Conversion",
     "Defaults",
+    "Extras",
     "Model",
+    "ModelFiles",
     "Network",
     "check_fit",
     "content_hash",

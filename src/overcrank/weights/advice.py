@@ -33,6 +33,11 @@ class Advice:
     """Sizes and lengths it was made for, where that is known."""
 
     @classmethod
+    def of(cls, release: Release | None, defaults: Defaults) -> Self:
+        """For a published model its release counts, for one of ours its defaults."""
+        return cls.of_ours(defaults) if release is None else cls.of_release(release)
+
+    @classmethod
     def of_ours(cls, defaults: Defaults) -> Self:
         """For a model that was trained here."""
         return cls(

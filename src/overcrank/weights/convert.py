@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from overcrank.errors import ModelError, RequestError
-from overcrank.weights.card import CARD_FILE, Card
+from overcrank.weights.card import CARD_FILE, TRANSFORMER_FILE, VAE_FILE, Card
 from overcrank.weights.checkpoint import Checkpoint, Network
 from overcrank.weights.diffusers import (
     CONFIG_FILE,
@@ -19,11 +19,12 @@ from overcrank.weights.diffusers import (
 )
 from overcrank.weights.float8 import computable
 from overcrank.weights.gguf import MAGIC, read_gguf
-from overcrank.weights.hub import HubId, fetch
+from overcrank.weights.hub import fetch, hub_id_of, local
 from overcrank.weights.lightricks import read_lightricks, write_lightricks
 from overcrank.weights.mapped import open_file
-from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE, find_model, preset_names
 from overcrank.weights.own import read_own, write_own
+from overcrank.weights.presets import find_model, preset_names
+from overcrank.weights.store import some
 
 Target = Literal["lightricks", "diffusers", "overcrank"]
 TARGETS: tuple[Target, ...] = ("lightricks", "diffusers", "overcrank")
@@ -46,20 +47,14 @@ def open_checkpoint(
     """Open a preset, a file or folder of any format, or a hub id; no weights are read yet."""
     if str(source) in preset_names():
         return read_own(find_model(source))
-    path = _local(source)
-    if path is None:
-        hub_id = HubId.parse(str(source))
-        if hub_id is None:
-            raise ModelError(
-                f"there is no such model: got {str(source)[:200]!r}: right is a preset "
-                f"({', '.join(preset_names())}), a file, a folder, or a hub id such as OWNER/NAME"
-            )
-        path = fetch(hub_id, progress=progress)
-        found = _open(path, causal_positions)
-        if found.origin.source == path.name:  # nothing was recorded: it comes from there
-            found = replace(found, origin=replace(found.origin, source=str(source)))
-        return found
-    return _open(path, causal_positions)
+    hub_id = hub_id_of(source)
+    if hub_id is None:
+        return _open(local(source), causal_positions)
+    path = fetch(hub_id, progress=progress)
+    found = replace(_open(path, causal_positions), hub=hub_id)
+    if found.origin.source == path.name:  # nothing was recorded: it comes from there
+        found = replace(found, origin=replace(found.origin, source=str(source)))
+    return found
 
 
 def convert(
@@ -114,15 +109,6 @@ def convert(
     )
 
 
-def _local(source: str | Path) -> Path | None:
-    """The source as a path, if something is there; a loop of links is something too."""
-    path = Path(source)
-    try:
-        return path if path.is_symlink() or path.exists() else None
-    except (OSError, ValueError):
-        return None
-
-
 def _open(path: Path, causal_positions: bool | None) -> Checkpoint:
     if path.is_dir():
         if any((path / name).exists() for name in (INDEX_FILE, CONFIG_FILE)) or any(
@@ -131,9 +117,11 @@ def _open(path: Path, causal_positions: bool | None) -> Checkpoint:
             return read_diffusers(path, causal_positions=causal_positions)
         if any((path / name).exists() for name in (CARD_FILE, VAE_FILE, TRANSFORMER_FILE)):
             return read_own(path)
+        names = some(sorted(file.name for file in path.iterdir()))
         raise ModelError(
-            f"{path} is no model: got a folder without {CARD_FILE}, {INDEX_FILE} or "
-            f"{CONFIG_FILE}: right is a folder as overcrank or diffusers writes it, or a file"
+            f"{path} is not a model: {f'it holds {names}' if names else 'the folder is empty'}: "
+            f"right is a folder with {CARD_FILE}, {VAE_FILE} and {TRANSFORMER_FILE}, one as "
+            f"diffusers writes it, with {INDEX_FILE} or {CONFIG_FILE}, or a file"
         )
     if path.is_file() and _starts_with(path, MAGIC):
         return read_gguf(path, causal_positions=causal_positions)

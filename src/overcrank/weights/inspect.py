@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 
 from overcrank.errors import ModelError
 from overcrank.text.minilm import find_folder
-from overcrank.weights.card import CARD_FILE, Card
+from overcrank.weights.card import CARD_FILE, TRANSFORMER_FILE, VAE_FILE, Card
 from overcrank.weights.files import FORMAT_VERSION
-from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE, find_model, preset_names
+from overcrank.weights.presets import find_model, preset_names
 from overcrank.weights.report import group_of
 from overcrank.weights.store import Component, load_component, read_metadata
 
-_FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
+FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
 
 
 def describe(source: str | Path) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def describe(source: str | Path) -> dict[str, Any]:
             "missing": [],
         }
     folder = find_model(source)
-    present = {part: folder / name for part, name in _FILES.items() if (folder / name).is_file()}
+    present = {part: folder / name for part, name in FILES.items() if (folder / name).is_file()}
     if not present and not (folder / CARD_FILE).is_file():
         Card.read(folder)  # raises: names what a model folder holds
     description: dict[str, Any] = {"source": str(source), "format_version": FORMAT_VERSION}
-    missing = [name for part, name in _FILES.items() if part not in present]
+    missing = [name for part, name in FILES.items() if part not in present]
     if (folder / CARD_FILE).is_file():
         card = Card.read(folder)
         description |= asdict(card)

@@ -122,6 +122,10 @@ class Fuser:
         }
         self._layers = Layers(transformer.config, self._linears)
         self._originals: dict[str, Tensor] = {}
+        self.reports: tuple[Report, ...] = ()
+        """Of what is fused now."""
+        self.in_context = False
+        """Whether an IC-LoRA is: only then does the transformer know what a reference video is."""
 
     def match(self, lora: LoRA, weight: float = 1.0) -> Report:
         """Which layers a LoRA changes; nothing at all, or another width, is refused."""
@@ -147,7 +151,7 @@ class Fuser:
             lora.name, weight, tuple(sorted(set(matched))), (*sorted(unmatched), *lora.unread)
         )
 
-    def fuse(self, *loras: tuple[LoRA, float]) -> tuple[Report, ...]:
+    def fuse(self, *loras: tuple[LoRA, float], in_context: bool = False) -> tuple[Report, ...]:
         """Make these LoRAs, each with its weight, the ones that are fused, instead of any others.
 
         All are checked before any weight changes. The sum is made in float32 and stored in the
@@ -165,6 +169,7 @@ class Fuser:
             parameter = self._linears[layer].weight
             self._originals[layer] = parameter.data
             parameter.data = _fused(parameter.data, pairs)
+        self.reports, self.in_context = reports, in_context
         return reports
 
     def unfuse(self) -> None:
@@ -172,6 +177,7 @@ class Fuser:
         for layer, original in self._originals.items():
             self._linears[layer].weight.data = original
         self._originals.clear()
+        self.reports, self.in_context = (), False
 
     def _check_width(self, lora: LoRA) -> None:
         width = self.transformer.config.width

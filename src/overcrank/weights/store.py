@@ -33,6 +33,10 @@ _PIECE = 1 << 20
 """Numbers that are hashed at once, so that a large tensor needs no large copy."""
 
 
+_SAMPLES = 256
+"""Numbers of each tensor, at least, where not all are hashed."""
+
+
 class Stored(Protocol):
     """What is known of a tensor before it is read."""
 
@@ -92,6 +96,15 @@ def own_metadata(
 def content_hash(module: torch.nn.Module) -> str:
     """sha256 of names, shapes and float16-rounded numbers, so that storing does not change it."""
     return hash_tensors(module.state_dict())
+
+
+def sampled_hash(module: torch.nn.Module) -> str:
+    """As `content_hash`, of some numbers of every tensor: all of a large model take minutes."""
+    state = {
+        name: tensor.reshape(-1)[:: max(1, tensor.numel() // _SAMPLES)]
+        for name, tensor in module.state_dict().items()
+    }
+    return f"sampled-{hash_tensors(state)}"
 
 
 def latent_hash(vae: VAE) -> str:
