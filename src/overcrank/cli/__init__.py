@@ -19,6 +19,7 @@ from overcrank.errors import OvercrankError, RunError
 Arguments = ParamSpec("Arguments")
 
 COMMANDS = {
+    "convert": "Write a model in another format.",
     "eval": "Measure a model on the frozen benchmark.",
     "generate": "Make a clip from text.",
     "inspect": "Show what is in a model.",

@@ -2,7 +2,7 @@
 
 from overcrank.weights.card import Card, Defaults
 from overcrank.weights.checkpoint import Checkpoint, Network
-from overcrank.weights.convert import Conversion, convert, open_checkpoint
+from overcrank.weights.convert import TARGETS, Conversion, Target, convert, open_checkpoint
 from overcrank.weights.fit import check_fit
 from overcrank.weights.inspect import describe
 from overcrank.weights.model import Model, save_model
@@ -13,6 +13,7 @@ from overcrank.weights.store import content_hash, latent_hash, load_component, s
 from overcrank.weights.synthetic import random_release
 
 __all__ = [
+    "TARGETS",
     "Card",
     "Checkpoint",
     "Conversion",
@@ -21,6 +22,7 @@ __all__ = [
     "Model",
     "ModelFiles",
     "Network",
+    "Target",
     "check_fit",
     "content_hash",
     "convert",

@@ -23,7 +23,7 @@ from overcrank.weights.hub import HubId, fetch, local
 from overcrank.weights.lightricks import has_late_encoder
 from overcrank.weights.lora import LoRA, read_lora
 from overcrank.weights.model import Model
-from overcrank.weights.own import FILES, recommended
+from overcrank.weights.own import FILES, own_file, recommended
 from overcrank.weights.releases import Release
 from overcrank.weights.store import (
     Component,
@@ -153,13 +153,13 @@ class ModelFiles:
 
     def _vae(self, compute: torch.dtype) -> VAE:
         if self.coder.format == "overcrank":
-            return load_component(_own_file(self.coder, "vae"), "vae", dtype=self._dtype(compute))
+            return load_component(own_file(self.coder, "vae"), "vae", dtype=self._dtype(compute))
         return self.coder.build_vae(self._dtype(compute))
 
     def _transformer(self, compute: torch.dtype) -> Transformer:
         found, dtype = self.checkpoint, self._dtype(compute)
         if found.format == "overcrank":
-            return load_component(_own_file(found, "transformer"), "transformer", dtype=dtype)
+            return load_component(own_file(found, "transformer"), "transformer", dtype=dtype)
         return found.build_transformer(compute if found.format == "gguf" else dtype)
 
     def _dtype(self, compute: torch.dtype) -> torch.dtype | None:
@@ -169,7 +169,7 @@ class ModelFiles:
     def _hash(self, component: Component, network: VAE | Transformer) -> str:
         found = self.coder if component == "vae" else self.checkpoint
         if found.format == "overcrank":
-            return read_metadata(_own_file(found, component))["content_hash"]
+            return read_metadata(own_file(found, component))["content_hash"]
         return sampled_hash(network)
 
     def _check_latents(self, vae: VAE) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ class ModelFiles:
         )
         if not own:
             return ()
-        stored = read_metadata(_own_file(self.checkpoint, "transformer"), "transformer")
+        stored = read_metadata(own_file(self.checkpoint, "transformer"), "transformer")
         latents, trained_on = latent_hash(vae), stored.get("latent_hash", "none named")
         if trained_on == latents:
             return ()
@@ -256,10 +256,6 @@ def _check_holds(found: Checkpoint, component: Component, how: str = "") -> None
         f"{found.path} holds no {component}: got {there}: name a file or folder{file} that has "
         f"one{how}"
     )
-
-
-def _own_file(found: Checkpoint, component: Component) -> Path:
-    return found.path / FILES[component] if found.path.is_dir() else found.path
 
 
 def _from_hub(t5: Callable[[Path], TextEncoder], name: HubId) -> Callable[[], TextEncoder]:

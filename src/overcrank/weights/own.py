@@ -20,6 +20,11 @@ FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
 """Names of the weight files in a folder."""
 
 
+def own_file(found: Checkpoint, component: Component) -> Path:
+    """Where the weights of a network of a checkpoint in our format lie."""
+    return found.path / FILES[component] if found.path.is_dir() else found.path
+
+
 def read_own(path: str | Path) -> Checkpoint:
     """Open a folder in our format, also an incomplete one, or one of its weight files."""
     path = Path(path)
