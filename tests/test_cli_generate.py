@@ -272,7 +272,7 @@ def test_the_flags_are_a_contract() -> None:
         "--output", "-o", "--image", "--model", "--width", "--height", "--num-frames",
         "--seconds", "--fps", "--steps", "--guidance-scale", "--seed", "--dtype", "--set",
         "--metadata", "--no-metadata", "--json", "--help", "-h",
-        "--vae", "--text-encoder", "--allow-mismatch",
+        "--vae", "--text-encoder", "--allow-mismatch", "--upscaler", "--passes",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "overcrank"
 GROUND = {"errors", "shapes", "noise", "flow"}
 NETWORKS = {"text", "transformer", "vae", "toybox"}
 TOOLS = {"data", "metrics", "conditioning", "runtime", "weights", "media"}
-CLIP = {"request", "plan", "video", "pipeline"}
+CLIP = {"request", "walks", "plan", "denoise", "video", "pipeline"}
 CALLERS = {"train", "serve", "evaluate", "bench"}
 
 BELOW_TOOLS = GROUND | NETWORKS
@@ -36,9 +36,11 @@ MAY_KNOW: dict[str, set[str]] = {
     "conditioning": BELOW_TOOLS | {"media"},
     "data": BELOW_TOOLS | {"media", "metrics"},
     "request": BELOW_CLIP,
-    "plan": BELOW_CLIP | {"request"},
+    "walks": BELOW_CLIP | {"request"},
+    "plan": BELOW_CLIP | {"request", "walks"},
+    "denoise": BELOW_CLIP | {"request", "walks", "plan"},
     "video": BELOW_CLIP,
-    "pipeline": BELOW_CLIP | {"request", "plan", "video"},
+    "pipeline": BELOW_CLIP | {"request", "plan", "denoise", "video"},
     **dict.fromkeys(CALLERS, BELOW_CALLERS),
     "cli": BELOW_CALLERS | CALLERS,
     "__init__": FRONT_DOOR,

@@ -1,7 +1,7 @@
 """The one way from a request to frames: `Pipeline.stream`.
 
 Axes: B batch, always 1; N video tokens, C latent channels, T H W cells of the latent grid,
-L text tokens, D text width, F frames.
+L text tokens, D text width, F frames, H W pixels.
 """
 
 import inspect
@@ -9,30 +9,27 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from overcrank import noise
-from overcrank.conditioning import LatentState
+from overcrank.denoise import Denoised, Denoiser, gaussian
 from overcrank.errors import RequestError, RunError
-from overcrank.flow import Guidance, VelocityFn, euler, guided
+from overcrank.flow.tone import tone_map
 from overcrank.plan import Plan
 from overcrank.request import Request
 from overcrank.runtime import Stages, choose, peak_memory
-from overcrank.shapes import LATENT_CHANNELS
 from overcrank.text import TextEmbedding
-from overcrank.transformer import token_positions
 from overcrank.video import Outcome, Report, Video
 from overcrank.weights import Extras, Model, ModelFiles
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-_UNPERTURBED = Guidance()
 Stream = Generator[Tensor, None, Outcome]
 """uint8 (n, H, W, 3), first to last; the generator returns the outcome."""
 
@@ -86,8 +83,9 @@ class Pipeline:
         self.hardware = choose(device, dtype)
         self.model = model
         self.vae, self.transformer = model.vae, model.transformer
-        for network in (self.vae, self.transformer):
-            self.hardware.place(network)
+        for network in (self.vae, self.transformer, model.upsampler):
+            if network is not None:
+                self.hardware.place(network)
 
     @classmethod
     def from_pretrained(
@@ -167,31 +165,13 @@ class Pipeline:
         stages.seconds["text"] = reading.seconds
 
         with stages.stage("denoise"):
-            state = self._noise(plan)
-            for condition in plan.conditions:
-                state = condition.apply(state, self.vae)
-            velocity = guided(
-                self._velocity(reading.text, state),
-                self._velocity(reading.negative, state),
-                plan.guidance,
-                perturb=lambda now: self._velocity(reading.text, state, now),
-            )
-            tokens_BNC = euler(
-                velocity,
-                state.tokens_BNC,
-                plan.sigmas(),
-                cap=state.cap_BN if plan.conditions else 1.0,
-                before_step=lambda step, level, tokens: state.shaken(
-                    tokens, step, level, plan.request.image_noise
-                ),
-                fresh_noise=partial(state.fresh, "fresh") if plan.stochastic else None,
-                on_step=_progress(plan),
-            )
-            latent_BCTHW = state.latent(tokens_BNC)
+            texts = (reading.text, reading.negative)
+            done = Denoiser(plan, self.model, self.hardware.device, *texts).run()
+            latent_BCTHW = done.latent
             _check_finite(latent_BCTHW, "the latents")
 
         with stages.stage("decode"):
-            noisy_BCTHW = self._for_decoder(plan, state, tokens_BNC)
+            noisy_BCTHW = self._for_decoder(plan, done)
         darkest, brightest = 255, 0
         for frames in stages.each("decode", self._decode(plan, noisy_BCTHW)):
             darkest, brightest = min(darkest, int(frames.min())), max(brightest, int(frames.max()))
@@ -220,7 +200,7 @@ class Pipeline:
         with stages.stage("text", mixed=False), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             text = self._embed(request.prompt, request.prompt_embeds, request.prompt_attention_mask)
-            if plan.guidance.uses_negative:
+            if plan.uses_negative:
                 negative = self._embed(plan.negative_prompt, request.negative_prompt_embeds, None)
             else:
                 negative = text
@@ -240,52 +220,24 @@ class Pipeline:
         device = self.hardware.device
         return TextEmbedding(embeds_BLD.to(device, torch.float32), mask_BL.to(device, torch.bool))
 
-    def _noise(self, plan: Plan) -> LatentState:
-        latent_BCTHW = plan.request.latents
-        if latent_BCTHW is None:
-            latent_BCTHW = _gaussian(plan, "start")
-        causal = self.transformer.config.causal_positions
-        return LatentState.free(
-            latent_BCTHW.to(self.hardware.device, torch.float32),
-            token_positions(plan.size.latent, plan.frame_rate, causal=causal),
-            frame_rate=plan.frame_rate,
-            seed=plan.request.seed,
-            causal=causal,
-        )
-
-    def _velocity(
-        self, text: TextEmbedding, state: LatentState, perturbed: Guidance = _UNPERTURBED
-    ) -> VelocityFn:
-        def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
-            v: Tensor = self.transformer(
-                tokens,
-                sigma,
-                state.positions_BNX,
-                text.embeds_BLD,
-                text.keep_BL,
-                stg_layers=perturbed.stg_layers,
-                stg_mode=perturbed.stg_mode,
-            )
-            return v.float()
-
-        return velocity
-
-    def _for_decoder(self, plan: Plan, state: LatentState, tokens_BNC: Tensor) -> Tensor:
+    def _for_decoder(self, plan: Plan, done: Denoised) -> Tensor:
         """All tokens at the noise level that the decoder is told.
 
         Free tokens are there already unless the sampler went on to zero; tokens that were held
         back by a condition are cleaner. From level s to level r:
         x_r = a x_s + sqrt(r^2 - (a s)^2) noise, a = (1 - r) / (1 - s).
         """
-        level = plan.decode_noise
-        if level == plan.stop and not plan.conditions:
-            return state.latent(tokens_BNC)
-        now_BN1 = state.own(state.cap_BN).clamp(max=plan.stop)[..., None]
-        kept_BN1 = (1 - level) / (1 - now_BN1)
-        added_BN1 = (level**2 - (kept_BN1 * now_BN1) ** 2).clamp(min=0).sqrt()
-        fresh_BNC = rearrange(_gaussian(plan, "decode"), "b c t h w -> b (t h w) c")
-        own_BNC = kept_BN1 * state.own(tokens_BNC) + added_BN1 * fresh_BNC.to(tokens_BNC)
-        return state.latent(own_BNC)
+        level, state, walk = plan.decode_noise, done.state, plan.walks[-1]
+        if level == plan.stop and not walk.conditions:
+            noisy_BCTHW = done.latent
+        else:
+            now_BN1 = state.own(state.cap_BN).clamp(max=plan.stop)[..., None]
+            kept_BN1 = (1 - level) / (1 - now_BN1)
+            added_BN1 = (level**2 - (kept_BN1 * now_BN1) ** 2).clamp(min=0).sqrt()
+            fresh_BNC = rearrange(gaussian(plan, walk, "decode"), "b c t h w -> b (t h w) c")
+            tokens_BNC = state.own(done.tokens_BNC)
+            noisy_BCTHW = state.latent(kept_BN1 * tokens_BNC + added_BN1 * fresh_BNC.to(tokens_BNC))
+        return noisy_BCTHW if plan.two is None else tone_map(noisy_BCTHW, plan.two.tone_map)
 
     def _decode(self, plan: Plan, latent_BCTHW: Tensor) -> Iterator[Tensor]:
         """Chunks of frames on the host; all at once if the decoder needs the whole clip."""
@@ -298,7 +250,11 @@ class Pipeline:
             videos = iter([self.vae.decode(latent_BCTHW, sigma_B)])
         for video_BCFHW in videos:
             _check_finite(video_BCFHW, "the frames")
-            pixels_FHWC = rearrange(video_BCFHW.float(), "1 c f h w -> f h w c")
+            pixels_FCHW = rearrange(video_BCFHW.float(), "1 c f h w -> f c h w")
+            size = (plan.size.height, plan.size.width)
+            if pixels_FCHW.shape[2:] != size:  # two passes end at another one
+                pixels_FCHW = interpolate(pixels_FCHW, size, mode="bilinear", align_corners=False)
+            pixels_FHWC = rearrange(pixels_FCHW, "f c h w -> f h w c")
             frames = ((pixels_FHWC + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             yield frames.cpu().contiguous()
 
@@ -331,23 +287,6 @@ def _naming_lack_of_memory() -> Iterator[None]:
             "the clip does not fit into memory, got no more from the system: "
             "make it smaller or shorter"
         ) from error
-
-
-def _gaussian(plan: Plan, purpose: str) -> Tensor:
-    size = plan.size.latent
-    cells = (LATENT_CHANNELS, size.height, size.width)
-    noise_TCHW = noise.gaussian(plan.request.seed, purpose, cells, size.frames)
-    return rearrange(noise_TCHW, "t c h w -> 1 c t h w")
-
-
-def _progress(plan: Plan) -> Callable[[int, Tensor], None]:
-    total = len(plan.sigmas()) - 1
-
-    def after_step(step: int, _: Tensor) -> None:
-        if plan.request.on_step is not None:
-            plan.request.on_step(step + 1, total)
-
-    return after_step
 
 
 def _check_finite(values: Tensor, what: str) -> None:

@@ -66,6 +66,9 @@ class Request:
     """Refuse pictures and frames of another size, instead of fitting them."""
     image_noise: float = 0.0
     """How much what a condition fixes is shaken in each step, for livelier clips; try 0.15."""
+    passes: int | None = None
+    """1, or 2: small first, then upscaled and refined as the release says. None: 2 where the model
+    has an upscaler. Steps, sigmas, guidance and latents are those of the first pass."""
 
     def __post_init__(self) -> None:
         self._check_text()
@@ -76,6 +79,7 @@ class Request:
             ("num_inference_steps", 1, MAX_STEPS),
         ):
             check_whole(name, getattr(self, name), low, high)
+        check_whole("passes", self.passes, 1, 2)
         check_whole("seed", self.seed, 0, MAX_SEED, optional=False)
         check_number("frame_rate", self.frame_rate, MIN_FRAME_RATE, MAX_FRAME_RATE)
         check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA)

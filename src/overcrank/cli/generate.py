@@ -44,6 +44,14 @@ def generate_command(
     text_encoder: Annotated[
         str | None, typer.Option(help="T5 for a published model: folder, file or hub id.")
     ] = None,
+    upscaler: Annotated[
+        str | None,
+        typer.Option(help="Latent upscaler, a file or OWNER/NAME/FILE: two passes."),
+    ] = None,
+    passes: Annotated[
+        int | None,
+        typer.Option(parser=whole, metavar="INT", help="1 or 2; by default 2 with an upscaler."),
+    ] = None,
     allow_mismatch: Annotated[
         bool, typer.Option("--allow-mismatch", help="Run files that do not belong together.")
     ] = False,
@@ -115,12 +123,14 @@ def generate_command(
             "num_inference_steps": steps,
             "guidance": guidance_scale,
             "seed": seed,
+            "passes": passes,
             **settings,
         }
         wish = Wish(request, refinements, seconds, image)
         extras: Extras = {
             "vae": vae,
             "text_encoder": text_encoder,
+            "upscaler": upscaler,
             "allow_mismatch": allow_mismatch,
             "progress": sys.stderr.isatty(),
         }

@@ -133,6 +133,7 @@ class ModelFiles:
         hashes = {
             "vae": self._hash("vae", vae),
             "transformer": self._hash("transformer", transformer),
+            **({} if upsampler is None else {"upscaler": sampled_hash(upsampler)}),
         }
         warned = self._check_latents(vae)
         model = Model(
