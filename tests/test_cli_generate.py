@@ -273,6 +273,7 @@ def test_the_flags_are_a_contract() -> None:
         "--seconds", "--fps", "--steps", "--guidance-scale", "--seed", "--dtype", "--set",
         "--metadata", "--no-metadata", "--json", "--help", "-h",
         "--vae", "--text-encoder", "--allow-mismatch", "--upscaler", "--passes",
+        "--lora", "--reference", "--enhance",
     }  # fmt: skip
 
 

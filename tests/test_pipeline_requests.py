@@ -45,6 +45,7 @@ def test_the_arguments_of_a_pipeline_are_a_contract() -> None:
             "on_step": None,
             "strict_size": False,
             "image_noise": 0.0,
+            "enhance": None,
             "passes": None,
         }
 

@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
@@ -24,9 +24,10 @@ from overcrank.flow.tone import tone_map
 from overcrank.plan import Plan
 from overcrank.request import Request
 from overcrank.runtime import Stages, choose, peak_memory
-from overcrank.text import TextEmbedding
+from overcrank.text import PromptEnhancer, TextEmbedding
 from overcrank.video import Outcome, Report, Video
-from overcrank.weights import Extras, Model, ModelFiles
+from overcrank.weights import Extras, LoRAFile, Model, ModelFiles, read_weighted
+from overcrank.weights.lora import Report as FusedReport
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -83,6 +84,7 @@ class Pipeline:
         self.hardware = choose(device, dtype)
         self.model = model
         self.vae, self.transformer = model.vae, model.transformer
+        self._enhancers: dict[str, PromptEnhancer] = {}
         for network in (self.vae, self.transformer, model.upsampler):
             if network is not None:
                 self.hardware.place(network)
@@ -114,7 +116,21 @@ class Pipeline:
         """Load files that are found already."""
         hardware = choose(device, dtype)
         model = files.load(hardware.dtype, hardware.device)
-        return cls(model, device=hardware.device, dtype=hardware.dtype)
+        pipe = cls(model, device=hardware.device, dtype=hardware.dtype)
+        files.fuse_into(model)
+        return pipe
+
+    def fuse(self, *loras: LoRAFile, in_context: bool = False) -> tuple[FusedReport, ...]:
+        """Run with these LoRAs, and no others: a file or hub id each, or a pair with a weight.
+
+        `in_context`: one of them is an IC-LoRA, so that reference videos are heeded.
+        """
+        read = [read_weighted(each) for each in loras]
+        return self.model.fuser.fuse(*read, in_context=in_context)
+
+    def unfuse(self) -> None:
+        """Take out all LoRAs: the weights are bit for bit what they were."""
+        self.model.fuser.unfuse()
 
     @_asks(Request)
     def __call__(self, request: Request) -> Video | list[Video]:
@@ -149,11 +165,30 @@ class Pipeline:
 
     def _plan(self, request: Request) -> Plan:
         """Decide, and load the text encoder: the seconds of a clip are without loading."""
-        plan = Plan.make(request, self.model)
+        plan = self._enhanced(Plan.make(request, self.model))
         if plan.texts and self.model.text_encoder is not None:
             with _naming_lack_of_memory():
                 self.model.text_encoder.prepare(plan.texts)
         return plan
+
+    def _enhanced(self, plan: Plan) -> Plan:
+        """With the prompt that a language model made of it, where that was asked for."""
+        request = plan.request
+        named = request.enhance
+        if named is None:
+            return plan
+        if not isinstance(named, PromptEnhancer):
+            name, hardware = str(named), self.hardware
+            if name not in self._enhancers:
+                self._enhancers[name] = PromptEnhancer(
+                    name, device=hardware.device, dtype=hardware.dtype
+                )
+            named = self._enhancers[name]
+        assert isinstance(request.prompt, str)
+        enhanced = named.enhance(request.prompt, request.seed)
+        return replace(
+            plan, request=replace(request, prompt=enhanced.prompt), enhanced=enhanced.recipe
+        )
 
     def _make(self, plan: Plan, reading: Reading | None = None) -> Stream:
         with _naming_lack_of_memory():

@@ -1,6 +1,7 @@
 """A request with every gap filled: exactly what will be done, and the recipe that says so."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from overcrank import __version__
 from overcrank.errors import RequestError, SizeError
@@ -35,6 +36,8 @@ class Plan:
     """The level it is told; None for a decoder that does not denoise."""
     remarks: tuple[str, ...]
     """What was assumed of the model, and in what the clip lies outside of what it was made for."""
+    enhanced: Mapping[str, object] = field(default_factory=dict)
+    """How a language model made the prompt, if it did."""
 
     @classmethod
     def make(cls, request: Request, model: Model) -> "Plan":
@@ -54,6 +57,7 @@ class Plan:
         noise = advice.decode_noise if request.decode_noise is None else request.decode_noise
         stop = sigma if noise is None else 0.0
         outside = () if advice.trained is None else advice.trained.remarks(size, rate)
+        fused = (remark for each in model.fuser.reports for remark in each.remarks)
         negative = request.negative_prompt
         plan = cls(
             request=request,
@@ -65,7 +69,7 @@ class Plan:
             stop=stop,
             decode_noise=sigma if noise is None else noise,
             decode_sigma=sigma if model.vae.config.denoises else None,
-            remarks=(*model.remarks, *outside),
+            remarks=(*model.remarks, *fused, *outside),
         )
         _check_text(plan, model)
         for walk in plan.walks:
@@ -104,6 +108,12 @@ class Plan:
             "allow_mismatch": model.mismatch_allowed,
             "device": hardware.device.type,
             "dtype": str(hardware.dtype).removeprefix("torch."),
+            "loras": [
+                {"name": each.name, "weight": each.weight, "layers": len(each.matched)}
+                for each in model.fuser.reports
+            ],
+            "in_context": model.fuser.in_context,
+            "enhanced": dict(self.enhanced),
             "prompt": request.prompt,
             "negative_prompt": self.negative_prompt,
             "width": size.width,

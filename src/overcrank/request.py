@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from os import PathLike
 from typing import TypeGuard, get_args
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from overcrank.conditioning.image import Picture, check_picture
 from overcrank.errors import RequestError, SizeError
 from overcrank.flow import Guidance, GuidanceByLevel, SkipMode
 from overcrank.shapes import MAX_FRAMES, MAX_SIDE, PIXELS_PER_CELL, ClipSize
-from overcrank.text import is_text
+from overcrank.text import PromptEnhancer, is_text
 from overcrank.weights.card import (
     MAX_DECODE_SIGMA,
     MAX_FRAME_RATE,
@@ -66,6 +67,8 @@ class Request:
     """Refuse pictures and frames of another size, instead of fitting them."""
     image_noise: float = 0.0
     """How much what a condition fixes is shaken in each step, for livelier clips; try 0.15."""
+    enhance: str | PathLike[str] | PromptEnhancer | None = None
+    """A language model, by hub id or folder, that makes a short prompt long; None: as it is."""
     passes: int | None = None
     """1, or 2: small first, then upscaled and refined as the release says. None: 2 where the model
     has an upscaler. Steps, sigmas, guidance and latents are those of the first pass."""
@@ -147,6 +150,11 @@ class Request:
                     f"{name} are (clips, text tokens, width), got {tuple(tensor.shape)}: "
                     "add the dimension that is missing"
                 )
+        if self.enhance is not None and embeds is not None:
+            raise RequestError(
+                f"a prompt is enhanced before it is encoded, got enhance={_shown(self.enhance)} "
+                "with prompt_embeds: give a prompt instead"
+            )
         if negative is not None and len(negative) != 1:
             raise RequestError(
                 f"negative_prompt_embeds are for all clips alike, got {len(negative)}: give one"

@@ -63,7 +63,7 @@ class Video:
         recipe = {
             key: value
             for key, value in self.recipe.items()
-            if metadata or key not in ("prompt", "negative_prompt")
+            if metadata or key not in ("prompt", "negative_prompt", "enhanced")
         }
         tags = {"overcrank": "generated", "comment": json.dumps(recipe)}
         write_mp4(path, [self.frames], self.frame_rate, metadata=tags)

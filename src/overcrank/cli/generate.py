@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overcrank.cli.progress import Progress
-from overcrank.cli.values import naming_flags, number, whole
+from overcrank.cli.values import naming_flags, number, weighted, whole
 from overcrank.errors import RequestError
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
 
@@ -51,6 +51,17 @@ def generate_command(
     passes: Annotated[
         int | None,
         typer.Option(parser=whole, metavar="INT", help="1 or 2; by default 2 with an upscaler."),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH[:WEIGHT]", help="A LoRA file; may be repeated."),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A video to follow; needs an IC-LoRA made for such.")
+    ] = None,
+    enhance: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A language model that makes a short prompt long."),
     ] = None,
     allow_mismatch: Annotated[
         bool, typer.Option("--allow-mismatch", help="Run files that do not belong together.")
@@ -124,13 +135,16 @@ def generate_command(
             "guidance": guidance_scale,
             "seed": seed,
             "passes": passes,
+            "enhance": enhance,
             **settings,
         }
-        wish = Wish(request, refinements, seconds, image)
+        wish = Wish(request, refinements, seconds, image, reference)
         extras: Extras = {
             "vae": vae,
             "text_encoder": text_encoder,
             "upscaler": upscaler,
+            "loras": [weighted(each) for each in lora or []],
+            "in_context": reference is not None,
             "allow_mismatch": allow_mismatch,
             "progress": sys.stderr.isatty(),
         }
@@ -149,6 +163,7 @@ class Wish:
     """Fields of guidance besides its scale."""
     seconds: float | None
     image: Path | None
+    reference: Path | None
 
 
 def _make(
@@ -179,6 +194,7 @@ def _make(
 
 
 def _request(wish: Wish, advice: "Advice") -> tuple["Request", list[str]]:
+    from overcrank.conditioning import Reference
     from overcrank.flow import Guidance
     from overcrank.media import read_image
     from overcrank.request import Request, check_number, check_size
@@ -212,6 +228,8 @@ def _request(wish: Wish, advice: "Advice") -> tuple["Request", list[str]]:
     )
     if wish.image is not None:
         request = replace(request, image=read_image(wish.image))
+    if wish.reference is not None:
+        request = replace(request, conditions=[Reference(frames=wish.reference)])
     return request, remarks
 
 

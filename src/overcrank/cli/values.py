@@ -42,3 +42,12 @@ def number(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"got {text!r}: try a number") from error
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """`PATH:WEIGHT`, or a path alone, whose weight is 1."""
+    path, _, weight = text.rpartition(":")
+    try:
+        return (path, float(weight)) if path else (text, 1.0)
+    except ValueError:
+        return text, 1.0

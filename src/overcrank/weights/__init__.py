@@ -6,7 +6,7 @@ from overcrank.weights.convert import TARGETS, Conversion, Target, convert, open
 from overcrank.weights.fit import check_fit
 from overcrank.weights.inspect import describe
 from overcrank.weights.model import Model, save_model
-from overcrank.weights.opening import Extras, ModelFiles, open_model
+from overcrank.weights.opening import Extras, LoRAFile, ModelFiles, open_model, read_weighted
 from overcrank.weights.presets import preset_names
 from overcrank.weights.report import describe_checkpoint
 from overcrank.weights.store import content_hash, latent_hash, load_component, save_component
@@ -19,6 +19,7 @@ __all__ = [
     "Conversion",
     "Defaults",
     "Extras",
+    "LoRAFile",
     "Model",
     "ModelFiles",
     "Network",
@@ -34,6 +35,7 @@ __all__ = [
     "open_model",
     "preset_names",
     "random_release",
+    "read_weighted",
     "save_component",
     "save_model",
 ]

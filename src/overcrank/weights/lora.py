@@ -71,6 +71,18 @@ class Report:
     unmatched: tuple[str, ...]
     """Layers and keys of the file that go nowhere."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A sentence about what is not used, if there is any."""
+        if not self.unmatched:
+            return ()
+        count = len(self.unmatched)
+        said = (
+            f"of the LoRA {self.name}, {len(self.matched)} layers are used and {count} "
+            f"{'key goes' if count == 1 else 'keys go'} nowhere, such as {self.unmatched[0]}"
+        )
+        return (said,)
+
 
 def read_lora(path: str | Path) -> LoRA:
     """Read a .safetensors file; damaged pairs and other kinds of adapters are refused by name."""

@@ -128,7 +128,7 @@ class ModelFiles:
         they are its pages; only our own small models are always float32, and what GGUF quantised
         becomes `compute`.
         """
-        upsampler, loras = self._upsampler(), self._loras()
+        upsampler = self._upsampler()
         vae, transformer = self._vae(compute), self._transformer(compute)
         hashes = {
             "vae": self._hash("vae", vae),
@@ -136,7 +136,7 @@ class ModelFiles:
             **({} if upsampler is None else {"upscaler": sampled_hash(upsampler)}),
         }
         warned = self._check_latents(vae)
-        model = Model(
+        return Model(
             self.checkpoint.name if self.card is None else self.card.name,
             vae,
             transformer,
@@ -148,9 +148,14 @@ class ModelFiles:
             remarks=(*self.remarks, *warned),
             mismatch_allowed=self.extras.get("allow_mismatch", False),
         )
+
+    def fuse_into(self, model: Model) -> None:
+        """Fuse the LoRAs that were named; the model is where it will stay."""
+        loras = self.extras.get("loras", ())
         if loras:
-            model.fuser.fuse(*loras, in_context=self.extras.get("in_context", False))
-        return model
+            show = self.extras.get("progress", False)
+            read = (read_weighted(each, progress=show) for each in loras)
+            model.fuser.fuse(*read, in_context=self.extras.get("in_context", False))
 
     def _vae(self, compute: torch.dtype) -> VAE:
         if self.coder.format == "overcrank":
@@ -212,14 +217,6 @@ class ModelFiles:
             )
         return upsampler
 
-    def _loras(self) -> tuple[tuple[LoRA, float], ...]:
-        pairs = [
-            each if isinstance(each, tuple) else (each, 1.0)
-            for each in self.extras.get("loras", ())
-        ]
-        show = self.extras.get("progress", False)
-        return tuple((read_lora(local(path, progress=show)), weight) for path, weight in pairs)
-
     def _encoder_opener(
         self, compute: torch.dtype, device: torch.device | str
     ) -> Callable[[], TextEncoder] | None:
@@ -245,7 +242,16 @@ def open_model(
     source: str | Path, *, compute: torch.dtype = torch.float32, **extras: Unpack[Extras]
 ) -> Model:
     """Open a preset by its name, a folder or file of any format, or a hub id."""
-    return ModelFiles.find(source, **extras).load(compute)
+    files = ModelFiles.find(source, **extras)
+    model = files.load(compute)
+    files.fuse_into(model)
+    return model
+
+
+def read_weighted(named: LoRAFile, *, progress: bool = False) -> tuple[LoRA, float]:
+    """A LoRA from a file or the hub, and its weight."""
+    path, weight = named if isinstance(named, tuple) else (named, 1.0)
+    return read_lora(local(path, progress=progress)), weight
 
 
 def _check_holds(found: Checkpoint, component: Component, how: str = "") -> None:
