@@ -288,7 +288,8 @@ class Pipeline:
             pixels_FCHW = rearrange(video_BCFHW.float(), "1 c f h w -> f c h w")
             size = (plan.size.height, plan.size.width)
             if pixels_FCHW.shape[2:] != size:  # two passes end at another one
-                pixels_FCHW = interpolate(pixels_FCHW, size, mode="bilinear", align_corners=False)
+                # Clipped before it is scaled, as upstream.
+                pixels_FCHW = interpolate(pixels_FCHW.clamp(-1, 1), size, mode="bilinear")
             pixels_FHWC = rearrange(pixels_FCHW, "f c h w -> f h w c")
             frames = ((pixels_FHWC + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             yield frames.cpu().contiguous()

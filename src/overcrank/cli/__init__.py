@@ -24,6 +24,7 @@ COMMANDS = {
     "generate": "Make a clip from text.",
     "inspect": "Show what is in a model.",
     "train": "Train a model.",
+    "verify": "Compare our numbers with independent ones.",
 }
 """Command `name` is the function `name_command` of the module `overcrank.cli.name`."""
 
