@@ -181,3 +181,26 @@ def test_the_networks_are_named_by_a_hash_of_some_of_their_numbers(tmp_path: Pat
     assert hashes["vae"].startswith("sampled-")
     other = write_tiny(tmp_path / "b.safetensors", "0.9.8-distilled")
     assert load(other).model.hashes["transformer"] == hashes["transformer"]  # the same weights
+
+
+def test_lists_of_prompts_and_seeds_are_as_separate_calls(tmp_path: Path) -> None:
+    pipe = load(write_tiny(tmp_path / "a.safetensors"))
+    both = embeds(clips=2, width=24)
+    videos = pipe(**{**SMALL, "prompt_embeds": both, "seed": [3, 5]})
+    assert isinstance(videos, list)
+    for index, seed in enumerate((3, 5)):
+        alone = clip(pipe, prompt_embeds=both[index : index + 1], seed=seed)
+        assert torch.equal(videos[index].latents, alone.latents)
+        assert videos[index].recipe["seed"] == seed
+    again = pipe(**{**SMALL, "prompt_embeds": both[:1], "seed": [3, 4]})
+    assert isinstance(again, list)
+    assert torch.equal(again[0].latents, videos[0].latents)
+    assert not torch.equal(again[1].latents, again[0].latents)
+    for seeds in ([], [1, 2, 3]):
+        with pytest.raises(RequestError, match=f"one for each, got {len(seeds)} for 2 prompts"):
+            pipe(**{**SMALL, "prompt_embeds": both, "seed": seeds})
+
+
+def test_an_argument_that_loading_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no argument has this name, got textencoder"):
+        load("pocket", textencoder=tmp_path)

@@ -105,7 +105,7 @@ class Denoiser:
             start_BCTHW.to(self.device, torch.float32),
             token_positions(walk.size.latent, walk.frame_rate, causal=causal),
             frame_rate=walk.frame_rate,
-            seed=self.plan.request.seed,
+            seed=self.plan.seed,
             causal=causal,
         )
 
@@ -136,5 +136,5 @@ def gaussian(plan: Plan, walk: Walk, purpose: str) -> Tensor:
     """Noise for the latents of a walk, (1, C, T, H, W)."""
     size = walk.size.latent
     cells = (LATENT_CHANNELS, size.height, size.width)
-    noise_TCHW = noise.gaussian(plan.request.seed, purpose, cells, size.frames)
+    noise_TCHW = noise.gaussian(plan.seed, purpose, cells, size.frames)
     return rearrange(noise_TCHW, "t c h w -> 1 c t h w")

@@ -159,7 +159,7 @@ class Pipeline:
         """`stream` for a request that is made already."""
         if request.is_batch:
             raise RequestError(
-                f"a stream is one clip, got {len(request.each())} prompts: stream them one by one"
+                f"a stream is one clip, got {len(request.each())}: stream them one by one"
             )
         return self._make(self._plan(request))
 
@@ -185,7 +185,7 @@ class Pipeline:
                 )
             named = self._enhancers[name]
         assert isinstance(request.prompt, str)
-        enhanced = named.enhance(request.prompt, request.seed)
+        enhanced = named.enhance(request.prompt, plan.seed)
         return replace(
             plan, request=replace(request, prompt=enhanced.prompt), enhanced=enhanced.recipe
         )

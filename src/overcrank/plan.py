@@ -78,6 +78,12 @@ class Plan:
         return plan
 
     @property
+    def seed(self) -> int:
+        """Of this one clip."""
+        assert isinstance(self.request.seed, int), self.request.seed
+        return self.request.seed
+
+    @property
     def steps(self) -> int:
         """Of all walks."""
         return sum(walk.steps for walk in self.walks)
@@ -124,7 +130,7 @@ class Plan:
             "sigmas": None if request.sigmas is None else list(request.sigmas),
             "guidance": asdict(first.guidance),
             "passes": [] if self.two is None else [walk.recipe() for walk in self.walks],
-            "seed": request.seed,
+            "seed": self.seed,
             "conditions": [condition.describe() for condition in first.conditions],
             "decode_sigma": self.decode_sigma,
             "decode_noise": request.decode_noise,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from os import PathLike
-from typing import TypeGuard, get_args
+from typing import Any, TypeGuard, get_args
 
 from torch import Tensor
 
@@ -49,7 +49,8 @@ class Request:
     """The level each step starts from, falling; instead of a number of steps."""
     guidance: float | Guidance | GuidanceByLevel | None = None
     """A number is classifier-free guidance of that scale, and nothing else."""
-    seed: int = 0
+    seed: int | Sequence[int] = 0
+    """Of several prompts, one for all or one for each; several of one prompt: several clips."""
     latents: Tensor | None = None
     """What the sampler starts from, (1, C, T, H, W), instead of noise."""
     prompt_embeds: Tensor | None = None
@@ -83,7 +84,7 @@ class Request:
         ):
             check_whole(name, getattr(self, name), low, high)
         check_whole("passes", self.passes, 1, 2)
-        check_whole("seed", self.seed, 0, MAX_SEED, optional=False)
+        self._check_seeds()
         check_number("frame_rate", self.frame_rate, MIN_FRAME_RATE, MAX_FRAME_RATE)
         check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA)
         check_number("decode_noise", self.decode_noise, 0, MAX_DECODE_SIGMA)
@@ -95,24 +96,39 @@ class Request:
     @property
     def is_batch(self) -> bool:
         """Whether the answer is a list of clips."""
-        if self.prompt_embeds is not None:
-            return len(self.prompt_embeds) > 1
-        return not isinstance(self.prompt, str)
+        return self._texts > 1 or not isinstance(self.seed, int) or self._lists_prompts
 
     def each(self) -> list["Request"]:
         """One request for every clip asked for."""
+        alone = [replace(self, seed=0, **text) for text in self._each_text()]
+        seeds = [self.seed] * len(alone) if isinstance(self.seed, int) else list(self.seed)
+        alone *= len(seeds) if len(alone) == 1 else 1
+        return [replace(one, seed=seed) for one, seed in zip(alone, seeds, strict=True)]
+
+    @property
+    def _lists_prompts(self) -> bool:
+        return self.prompt_embeds is None and not isinstance(self.prompt, str)
+
+    @property
+    def _texts(self) -> int:
+        """How many different ones are given."""
         if self.prompt_embeds is not None:
-            mask = self.prompt_attention_mask
-            return [
-                replace(
-                    self,
-                    prompt_embeds=self.prompt_embeds[i : i + 1],
-                    prompt_attention_mask=None if mask is None else mask[i : i + 1],
-                )
-                for i in range(len(self.prompt_embeds))
-            ]
-        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or ()
-        return [replace(self, prompt=prompt) for prompt in prompts]
+            return len(self.prompt_embeds)
+        return 1 if isinstance(self.prompt, str) else len(self.prompt or ())
+
+    def _each_text(self) -> list[dict[str, Any]]:
+        """The fields that tell the clips apart, besides the seed."""
+        embeds, mask = self.prompt_embeds, self.prompt_attention_mask
+        if embeds is None:
+            prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or ()
+            return [{"prompt": prompt} for prompt in prompts]
+        return [
+            {
+                "prompt_embeds": embeds[i : i + 1],
+                "prompt_attention_mask": None if mask is None else mask[i : i + 1],
+            }
+            for i in range(len(embeds))
+        ]
 
     def all_conditions(self) -> tuple[Image | Clip | Reference, ...]:
         """The conditions, `image` among them."""
@@ -164,6 +180,17 @@ class Request:
             raise RequestError(
                 "prompt_attention_mask goes with prompt_embeds and has their first two "
                 f"dimensions, got {tuple(mask.shape)} for {given}: give both, or no mask"
+            )
+
+    def _check_seeds(self) -> None:
+        listed = isinstance(self.seed, Sequence) and not isinstance(self.seed, str)
+        for seed in self.seed if listed else [self.seed]:  # type: ignore[union-attr]
+            check_whole("seed", seed, 0, MAX_SEED, optional=False)
+        count = len(self.seed) if listed else 1  # type: ignore[arg-type]
+        if listed and (count == 0 or self._texts not in (1, count)):
+            raise RequestError(
+                f"there is one seed for all clips, or one for each, got {count} for {self._texts} "
+                "prompts: give as many of both, or one prompt"
             )
 
     def _check_conditions(self) -> None:

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 import torch
 
-from overcrank.errors import ModelError
+from overcrank.errors import ModelError, RequestError
 from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
 from overcrank.text.t5 import LONGEST, OFFICIAL
 from overcrank.transformer import Transformer
@@ -22,6 +22,7 @@ from overcrank.weights.fit import check_fit
 from overcrank.weights.hub import HubId, fetch, local
 from overcrank.weights.lightricks import has_late_encoder
 from overcrank.weights.lora import LoRA, read_lora
+from overcrank.weights.mapped import open_file
 from overcrank.weights.model import Model
 from overcrank.weights.own import FILES, own_file, recommended
 from overcrank.weights.releases import Release
@@ -69,6 +70,12 @@ class ModelFiles:
     @classmethod
     def find(cls, source: str | Path, **extras: Unpack[Extras]) -> "ModelFiles":
         """Open a preset, a folder or file of any format, or a hub id."""
+        known = Extras.__annotations__
+        for name in extras:
+            if name not in known:
+                raise RequestError(
+                    f"no argument has this name, got {name}: there are {', '.join(known)}"
+                )
         show, vae = extras.get("progress", False), extras.get("vae")
         found = coder = open_checkpoint(source, progress=show)
         if vae is not None:
@@ -207,7 +214,10 @@ class ModelFiles:
                 f"{self.checkpoint.name} is run in one pass: got the upscaler {named}: leave it "
                 "out, or take a release that has a second pass, such as ltxv-13b-0.9.8-dev"
             )
-        upsampler = load_upsampler(local(named, progress=self.extras.get("progress", False)))
+        path = local(named, progress=self.extras.get("progress", False))
+        if not path.is_dir():
+            open_file(path)  # refuses what is no file, and headers without bounds
+        upsampler = load_upsampler(path)
         assert self.coder.vae is not None
         channels = self.coder.vae.config.latent_channels
         if upsampler.config.in_channels != channels:
