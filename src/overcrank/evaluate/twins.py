@@ -71,7 +71,7 @@ class Diffusers:
 
     name = "diffusers"
 
-    def __init__(self, transformer: Transformer, vae: VAE) -> None:
+    def __init__(self, transformer: Transformer, vae: VAE | None) -> None:
         import diffusers
 
         self._names: dict[str, str] = {}
@@ -82,7 +82,10 @@ class Diffusers:
             transformer,
             diffusers_transformer(transformer.config),
         )
-        self.vae = self._same("vae", kinds.AutoencoderKLLTXVideo, vae, diffusers_vae(vae.config))
+        self.vae: Any = None
+        if vae is not None:
+            config = diffusers_vae(vae.config)
+            self.vae = self._same("vae", kinds.AutoencoderKLLTXVideo, vae, config)
 
     def _same(
         self, component: str, kind: Any, ours: Transformer | VAE, config: Mapping[str, Any]
