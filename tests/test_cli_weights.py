@@ -12,6 +12,8 @@ from overcrank.vae import PRESETS as VAES
 from overcrank.weights import convert, synthetic
 from overcrank.weights.convert import open_checkpoint
 from test_cli_generate import overcrank
+from test_pipeline_extras import write_lora
+from test_pipeline_passes import write_upscaler
 from tiny_checkpoints import LAYOUTS, assert_bit_equal, contents, write_tiny
 
 
@@ -98,6 +100,16 @@ def test_inspect_says_what_a_published_file_is(layout: str, tmp_path: Path) -> N
     found = json.loads(overcrank("inspect", path, "--json").out)
     assert found["release"] == LAYOUTS[layout]
     assert found["components"]["vae"]["groups"]["decoder.conv_in"]["std"] > 0
+
+
+def test_files_that_go_with_a_model_are_described(tmp_path: Path) -> None:
+    lora = overcrank("inspect", write_lora(tmp_path / "lora.safetensors", stray=True))
+    assert (lora.code, lora.err) == (0, "")
+    assert "LoRA of rank 4 for a transformer 24 wide, 5 layers" in " ".join(lora.out.split())
+    upscaler = write_upscaler(tmp_path / "up.safetensors")
+    found = json.loads(overcrank("inspect", upscaler, "--json").out)
+    assert found["architecture"] == "latent upscaler in space, 32 channels wide"
+    assert "ltxv-13b-0.9.8-dev" in found["goes_with"][0]
 
 
 def test_headers_alone_can_be_inspected(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from overcrank.pipeline import Pipeline
 from test_cli_generate import overcrank as command
 from test_text_enhance import save_model as save_language_model
 from tiny_checkpoints import write_tiny
+from tiny_t5 import save_t5
 
 FRAMES = torch.full((9, 32, 64, 3), 90, dtype=torch.uint8)
 
@@ -155,13 +156,22 @@ def clip_of_nano(**wishes: Any) -> Video:
     return video
 
 
-def test_a_reference_from_the_command_line_needs_a_lora(folder: Path, tmp_path: Path) -> None:
+def test_a_published_file_runs_from_the_command_line_with_all_its_extras(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_mp4(tmp_path / "follow.mp4", [FRAMES], 25.0, metadata={})
-    words = ["generate", "a", "-o", tmp_path / "a.mp4", "--model", folder / "model.safetensors"]
-    done = command(*words, "--reference", tmp_path / "follow.mp4")
+    words = ["generate", "a red ball", "-o", tmp_path / "a.mp4", "--json", "--steps", 2]
+    words += ["--model", folder / "model.safetensors", "--guidance-scale", 2]
+    words += ["--text-encoder", save_t5(tmp_path / "t5", width=24)]
+    words += ["--width", 64, "--height", 32, "--num-frames", 9]
+    words += ["--reference", tmp_path / "follow.mp4"]
+    done = command(*words)
     assert done.code == 2
     assert "add an IC-LoRA" in done.err
-    lora = f"{folder / 'lora.safetensors'}:0.8"
-    done = command(*words, "--reference", tmp_path / "follow.mp4", "--lora", lora)
-    assert done.code == 2
-    assert "has no text encoder" in done.err
+    done = command(*words, "--lora", f"{folder / 'lora.safetensors'}:0.8")
+    assert done.code == 0, done.err
+    recipe = json.loads(read_metadata(tmp_path / "a.mp4")["comment"])
+    assert recipe["loras"] == [{"name": "lora", "weight": 0.8, "layers": 4}]
+    assert (recipe["release"], recipe["in_context"]) == ("ltxv-2b-0.9.5", True)
+    assert recipe["conditions"] == [{"kind": "reference", "strength": 1.0}]

@@ -201,6 +201,19 @@ def test_lists_of_prompts_and_seeds_are_as_separate_calls(tmp_path: Path) -> Non
             pipe(**{**SMALL, "prompt_embeds": both, "seed": seeds})
 
 
+def test_the_text_encoder_makes_room_once_a_prompt_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write_tiny(tmp_path / "a.safetensors")
+    pipe = load(path, text_encoder=save_t5(tmp_path / "t5", width=24))
+    for once in (False, True):
+        pipe.reads_once = once
+        pipe(f"a red ball {once}", **SMALL)
+        assert pipe.model.text_encoder is not None
+        assert pipe.model.text_encoder.encoder.loaded is not once  # type: ignore[attr-defined]
+
+
 def test_an_argument_that_loading_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no argument has this name, got textencoder"):
         load("pocket", textencoder=tmp_path)

@@ -85,6 +85,8 @@ class Pipeline:
         self.model = model
         self.vae, self.transformer = model.vae, model.transformer
         self._enhancers: dict[str, PromptEnhancer] = {}
+        self.reads_once = False
+        """Whether large text models make room as soon as a prompt is read."""
         for network in (self.vae, self.transformer, model.upsampler):
             if network is not None:
                 self.hardware.place(network)
@@ -132,6 +134,12 @@ class Pipeline:
         """Take out all LoRAs: the weights are bit for bit what they were."""
         self.model.fuser.unfuse()
 
+    def drop_text_models(self) -> None:
+        """Free what encodes and enhances prompts; it is read again when it is needed."""
+        self._enhancers.clear()
+        if self.model.text_encoder is not None:
+            self.model.text_encoder.drop()
+
     @_asks(Request)
     def __call__(self, request: Request) -> Video | list[Video]:
         """Make a clip, or a list of clips from a list of prompts."""
@@ -139,8 +147,7 @@ class Pipeline:
         if not request.is_batch:
             return _gather(self._make(plans[0]))
         readings = [self._read(plan) for plan in plans]
-        if self.model.text_encoder is not None:
-            self.model.text_encoder.drop()  # a large one makes room
+        self.drop_text_models()  # large ones make room
         return [
             _gather(self._make(plan, reading))
             for plan, reading in zip(plans, readings, strict=True)
@@ -192,7 +199,11 @@ class Pipeline:
 
     def _make(self, plan: Plan, reading: Reading | None = None) -> Stream:
         with _naming_lack_of_memory():
-            return (yield from self._stages(plan, reading or self._read(plan)))
+            if reading is None:
+                reading = self._read(plan)
+                if self.reads_once:
+                    self.drop_text_models()
+            return (yield from self._stages(plan, reading))
 
     def _stages(self, plan: Plan, reading: Reading) -> Stream:
         """Noise, conditions, schedule, guidance, sampler, decoder: all that follows the text."""

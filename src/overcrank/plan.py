@@ -9,9 +9,9 @@ from overcrank.flow import Guidance, GuidanceByLevel
 from overcrank.request import Request, check_size
 from overcrank.runtime import Hardware
 from overcrank.shapes import LATENT_CHANNELS, ClipSize
-from overcrank.text.t5_files import OFFICIAL
 from overcrank.walks import Walk, decide, passes_of
 from overcrank.weights import Model
+from overcrank.weights.opening import NO_TEXT_ENCODER
 from overcrank.weights.releases import TwoPasses
 
 
@@ -159,10 +159,7 @@ def _check_text(plan: Plan, model: Model) -> None:
     if model.open_text_encoder is not None:
         return
     if request.prompt_embeds is None:
-        raise RequestError(
-            f"{model.name} has no text encoder, got a prompt: give prompt_embeds instead, or name "
-            f"one (text_encoder=, --text-encoder), such as {OFFICIAL}"
-        )
+        raise RequestError(NO_TEXT_ENCODER.format(name=model.name))
     if plan.uses_negative and request.negative_prompt_embeds is None:
         scale = max(entry.scale for walk in plan.walks for entry in walk.guidance.entries)
         raise RequestError(

@@ -178,11 +178,13 @@ def _make(
     check_output(output)
     source, extras = model
     files = ModelFiles.find(source, **extras)
+    files.check_prompt()
     request, remarks = _request(wish, files.advice)
     with Progress() as progress:
         progress.stage("load")
         start = perf_counter()
         pipe = Pipeline.of_files(files, dtype=dtype)
+        pipe.reads_once = True
         loaded = perf_counter()
         progress.stage("text")
         video = pipe.generate(replace(request, on_step=progress.on_step))

@@ -6,6 +6,7 @@ from typing import Any
 
 from overcrank.errors import ModelError
 from overcrank.text.minilm import find_folder
+from overcrank.weights.beside import describe_beside
 from overcrank.weights.card import CARD_FILE, Card
 from overcrank.weights.checkpoint import Checkpoint
 from overcrank.weights.convert import open_checkpoint
@@ -17,11 +18,15 @@ from overcrank.weights.store import load_component, read_metadata
 def describe(
     source: str | Path, *, statistics: bool = True, progress: bool = False
 ) -> dict[str, Any]:
-    """Describe a preset, a file or folder of any format (also an incomplete one), or a hub id.
+    """Describe a preset, a file or folder of any format, a hub id, a LoRA or an upscaler.
 
-    Everything in the answer can be written as JSON; `missing` says in words what is not there.
-    What we wrote ourselves is refused if it is damaged. `statistics` reads all weights.
+    A folder may be incomplete: `missing` says in words what is not there. Everything in the answer
+    can be written as JSON. What we wrote ourselves is refused if it is damaged. `statistics` reads
+    all weights.
     """
+    beside = describe_beside(source)
+    if beside is not None:
+        return beside
     found = open_checkpoint(source, progress=progress)
     description = {
         **describe_checkpoint(found, statistics=statistics),

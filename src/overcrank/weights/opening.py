@@ -38,6 +38,12 @@ LoRAFile = str | Path | tuple[str | Path, float]
 """A file, or a file and its weight; 1 is as it was trained."""
 
 
+NO_TEXT_ENCODER = (
+    "{name} has no text encoder, got a prompt: give prompt_embeds instead, or name one "
+    f"(text_encoder=, --text-encoder), such as {OFFICIAL}"
+)
+
+
 class Extras(TypedDict, total=False):
     """Files that go with a model, and how they are treated."""
 
@@ -116,6 +122,18 @@ class ModelFiles:
         """How it wants to be run."""
         return Advice.of(self.release, self.defaults)
 
+    @cached_property
+    def loras(self) -> tuple[tuple[LoRA, float], ...]:
+        """Those that were named, with their weights."""
+        show = self.extras.get("progress", False)
+        return tuple(read_weighted(each, progress=show) for each in self.extras.get("loras", ()))
+
+    def check_prompt(self) -> None:
+        """Refuse a model that cannot read a prompt."""
+        if self._encoder_opener(torch.float32, "cpu") is None:
+            name = self.checkpoint.name if self.card is None else self.card.name
+            raise RequestError(NO_TEXT_ENCODER.format(name=name))
+
     def remarks_on_card(self) -> tuple[str, ...]:
         """The remarks, with one on a card that says otherwise than its release."""
         if self.release is None or self.defaults == recommended(self.checkpoint):
@@ -135,7 +153,12 @@ class ModelFiles:
         they are its pages; only our own small models are always float32, and what GGUF quantised
         becomes `compute`.
         """
-        upsampler = self._upsampler()
+        # What is wrong with the small files is said before the large ones are read.
+        upsampler, opener = self._upsampler(), self._encoder_opener(compute, device)
+        if self.extras.get("text_encoder") is not None and opener is not None:
+            encoder = opener()  # its weights wait
+            opener = lambda: encoder  # noqa: E731
+        _ = self.loras
         vae, transformer = self._vae(compute), self._transformer(compute)
         hashes = {
             "vae": self._hash("vae", vae),
@@ -148,7 +171,7 @@ class ModelFiles:
             vae,
             transformer,
             self.defaults,
-            self._encoder_opener(compute, device),
+            opener,
             hashes,
             release=self.release,
             upsampler=upsampler,
@@ -158,11 +181,8 @@ class ModelFiles:
 
     def fuse_into(self, model: Model) -> None:
         """Fuse the LoRAs that were named; the model is where it will stay."""
-        loras = self.extras.get("loras", ())
-        if loras:
-            show = self.extras.get("progress", False)
-            read = (read_weighted(each, progress=show) for each in loras)
-            model.fuser.fuse(*read, in_context=self.extras.get("in_context", False))
+        if self.loras:
+            model.fuser.fuse(*self.loras, in_context=self.extras.get("in_context", False))
 
     def _vae(self, compute: torch.dtype) -> VAE:
         if self.coder.format == "overcrank":
@@ -237,8 +257,9 @@ class ModelFiles:
             return partial(t5, named)
         if beside is not None:
             return partial(t5, beside.parent)
-        if self.checkpoint.hub is not None and self.checkpoint.hub.file is None:
-            return _from_hub(t5, self.checkpoint.hub)
+        hub = self.checkpoint.hub
+        if hub is not None and hub.file is None and self.checkpoint.format == "diffusers":
+            return _from_hub(t5, hub)
         match self.card and self.card.text_encoder:
             case "minilm-l6":
                 return MiniLMEncoder
