@@ -1,12 +1,27 @@
 """How the recogniser learns."""
 
-import random
+from pathlib import Path
 
+import pytest
 import torch
+from torch import nn
 
+from overcrank import vae
 from overcrank.toybox.recogniser import FRAMES, NAMES, Recogniser, RecogniserConfig
 from overcrank.toybox.scene import sample_scene
-from overcrank.train.recogniser import NONE, Clips, calibrate, label, loss_of, make_clips, score
+from overcrank.train import recogniser_clips
+from overcrank.train.recogniser import Mixture, calibrate, fit, loss_of, score
+from overcrank.train.recogniser_clips import (
+    NONE,
+    PIECE,
+    Clips,
+    Draw,
+    draw,
+    label,
+    make_clips,
+    stored_clips,
+    through,
+)
 from overcrank.train.spoil import UNSURE, spoil
 
 SMALL = RecogniserConfig(stem=(4, 8), depth=1, heads=2, dilations=(1,), layers=1)
@@ -14,7 +29,7 @@ SMALL = RecogniserConfig(stem=(4, 8), depth=1, heads=2, dilations=(1,), layers=1
 
 def clips(count: int = 4, actors: int | None = None) -> Clips:
     scenes = [sample_scene(seed, actors=actors) for seed in range(count)]
-    return make_clips(scenes, random.Random(0))
+    return Clips.cat(list(make_clips([Draw(scene, 1.0, 0.05) for scene in scenes])))
 
 
 def test_labels_stand_from_left_to_right() -> None:
@@ -29,6 +44,39 @@ def test_clips_have_the_length_that_is_looked_at() -> None:
     made = clips(2)
     assert made.frames.shape == (2, FRAMES, 64, 64, 3)
     assert made.labels["shape"].shape == (2, 3)
+
+
+def test_clips_are_the_same_however_many_processes_render_them() -> None:
+    draws = [draw(seed) for seed in range(PIECE + 1)]
+    alone, shared = list(make_clips(draws)), list(make_clips(draws, processes=2))
+    assert [len(piece.frames) for piece in shared] == [PIECE, 1]
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.equal(one.frames, other.frames)
+        assert all(torch.equal(one.labels[name], other.labels[name]) for name in one.labels)
+
+
+def test_noise_on_the_way_through_an_autoencoder_depends_on_the_clip_alone() -> None:
+    torch.manual_seed(0)
+    network = vae.VAE(vae.PRESETS["nano"]).eval()
+    frames = torch.randint(0, 256, (2, 9, 32, 32, 3), dtype=torch.uint8)
+    piece = [Draw(sample_scene(seed), 1.0, 0.9) for seed in (3, 4)]
+    together, apart = through(network, frames, piece), through(network, frames[1:], piece[1:])
+    assert together.shape == frames.shape
+    assert (together[1].int() - apart[0].int()).abs().max() <= 2
+    other = through(network, frames[1:], piece[:1])
+    assert (other.int() - apart.int()).abs().float().mean() > 2
+
+
+def test_stored_clips_are_made_where_they_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recogniser_clips, "PER_SHARD", PIECE)
+    first = stored_clips(tmp_path, PIECE)
+    both = stored_clips(tmp_path, PIECE + 1)
+    (tmp_path / "0000.safetensors").unlink()
+    assert torch.equal(both.frames[:PIECE], first.frames)
+    assert not torch.equal(both.frames[PIECE:], first.frames)
+    assert torch.equal(stored_clips(tmp_path, 2 * PIECE).frames, both.frames)
 
 
 def test_a_mirrored_clip_has_mirrored_labels() -> None:
@@ -82,6 +130,24 @@ def test_training_lowers_the_loss() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_batch_has_its_part_of_every_set() -> None:
+    made = clips(2)
+    dark = Clips(torch.zeros_like(made.frames), made.labels)
+    light = Clips(torch.full_like(made.frames, 255), made.labels)
+    mixture = Mixture([dark, light], [0.75, 0.25])
+    batch = mixture.batch(8, torch.Generator().manual_seed(0))
+    assert [int(frames.max()) for frames in batch.frames] == [0] * 6 + [255] * 2
+
+
+def test_normalisations_are_settled_before_training_ends() -> None:
+    torch.manual_seed(0)
+    network, made = Recogniser(SMALL), clips(4)
+    fit(network, Mixture([made], [1.0]), 4, lambda _: None, lr=1e-3, batch=2)
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert not network.training
+    assert {int(norm.num_batches_tracked) for norm in norms} == {40}
 
 
 def test_calibration_widens_what_is_too_sure() -> None:

@@ -9,7 +9,9 @@ from overcrank.errors import RequestError
 from overcrank.train import read_config
 
 
-@pytest.mark.parametrize("name", ["pocket-vae", "pocket-decoder", "pocket-transformer"])
+@pytest.mark.parametrize(
+    "name", ["pocket-vae", "pocket-decoder", "pocket-transformer", "pocket-distil"]
+)
 def test_the_shipped_presets_are_valid(name: str) -> None:
     config = read_config(name)
     assert config.stages[0].start == 0
@@ -38,7 +40,7 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("stages=[{start: 3, frames: 9, size: 64, batch: 1}]", "right is 0 first"),
         ("preset=pokcet", "no vae has the preset pokcet: there are .*pocket"),
         ("vae=pocket", "vae does nothing in a run of kind vae"),
-        ("latents={clips: 128}", "latents does nothing"),
+        ("latents=[{clips: 128, frames: 17, size: 64}]", "latents does nothing"),
         ("kind=transformer", "got no vae"),
         ("steps=[", "--set steps=. is not YAML"),
         ("start_from=2020-13-45", "is not YAML"),
@@ -54,7 +56,9 @@ def test_a_wrong_change_is_explained(change: str, message: str) -> None:
 
 
 def test_an_unknown_preset_names_those_that_exist() -> None:
-    with pytest.raises(RequestError, match="pocket-decoder, pocket-transformer, pocket-vae"):
+    with pytest.raises(
+        RequestError, match="pocket-decoder, pocket-distil, pocket-transformer, pocket-vae"
+    ):
         read_config("pocket-vea")
 
 
@@ -63,7 +67,7 @@ def test_parts_of_an_autoencoder_are_not_frozen_in_a_transformer() -> None:
         read_config("pocket-transformer", ["freeze=[encoder]"])
 
 
-@pytest.mark.parametrize("latents", ["{clips: 128, frames: 49}", "{clips: 128, size: 64}"])
+@pytest.mark.parametrize("latents", ["[{clips: 128, frames: 49}]", "[{clips: 128, size: 64}]"])
 def test_a_stage_that_the_latents_do_not_hold_is_refused(latents: str) -> None:
     with pytest.raises(RequestError, match="the latents do not hold a stage of"):
         read_config("pocket-transformer", [f"latents={latents}"])
@@ -87,6 +91,24 @@ def test_a_file_that_is_no_run_is_refused(tmp_path: Path, text: bytes) -> None:
 
 def test_the_stage_of_a_step_is_the_last_one_begun() -> None:
     config = read_config("pocket-transformer")
-    later = config.stages[-1]
-    assert config.stage(0) == config.stages[0]
-    assert config.stage(later.start) == later
+    second = config.stages[1]
+    assert config.stage(second.start - 1) == config.stages[0]
+    assert config.stage(second.start) == second
+
+
+def test_stages_that_begin_together_take_turns() -> None:
+    shapes = "{frames: 9, size: 64, batch: 8}, {frames: 17, size: 128, batch: 2}"
+    later = "{start: 4, frames: 25, size: 64, batch: 2}"
+    config = read_config("pocket-vae", [f"stages=[{shapes}, {later}]"])
+    assert [config.stage(step).frames for step in range(6)] == [9, 17, 9, 17, 25, 25]
+
+
+def test_a_size_has_one_entry_of_latents() -> None:
+    twice = "{clips: 128, frames: 17, size: 128}, {clips: 256, frames: 17, size: 128}"
+    with pytest.raises(RequestError, match="one entry for each size"):
+        read_config("pocket-transformer", [f"latents=[{twice}]"])
+
+
+def test_a_student_needs_a_teacher() -> None:
+    with pytest.raises(RequestError, match="got no start_from"):
+        read_config("pocket-distil", ["start_from=null"])

@@ -1,7 +1,9 @@
 """The loop learns, resumes exactly, and stops on numbers that are not finite."""
 
 import json
-from dataclasses import replace
+import os
+import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,25 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 
 from overcrank.data.crops import ToyCrops
-from overcrank.data.latents import CacheSpec, LatentCache, make_cache, share_of_tokens
+from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache, share_of_tokens
+from overcrank.data.world import SOLIDS
 from overcrank.errors import ModelError, RequestError, RunError
+from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEmbedding
 from overcrank.train import build_objective, read_config, train
 from overcrank.train.config import Latents, Optim, RunConfig, Stage
+from overcrank.train.given import Given, flow_loss
 from overcrank.train.loop import learning_rate, parameter_groups
-from overcrank.train.transformer import TransformerObjective, flow_loss
-from overcrank.train.vae import VAEObjective
+from overcrank.train.transformer import TransformerObjective
+from overcrank.train.vae import VAEObjective, to_video
 from overcrank.vae import PRESETS, VAE
 from overcrank.weights import content_hash, latent_hash
+
+CPU = choose("cpu", "float32")
 
 
 class LetterCounts:
@@ -60,7 +67,7 @@ def vae_run(**changes: Any) -> RunConfig:
 def run(config: RunConfig, folder: Path) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     torch.manual_seed(config.seed)
-    train(config, VAEObjective(config), folder, events.append)
+    train(config, VAEObjective(config, CPU), folder, events.append, CPU)
     return events
 
 
@@ -94,12 +101,12 @@ def fit_one_batch(objective: VAEObjective | TransformerObjective, lr: float) -> 
 
 
 def test_an_autoencoder_learns() -> None:
-    losses = fit_one_batch(VAEObjective(vae_run()), 3e-3)
+    losses = fit_one_batch(VAEObjective(vae_run(), CPU), 3e-3)
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_a_frozen_encoder_keeps_its_latents(tmp_path: Path) -> None:
-    objective = VAEObjective(vae_run(freeze=["encoder"]))
+    objective = VAEObjective(vae_run(freeze=["encoder"]), CPU)
     before, decoder = latent_hash(objective.module), content_hash(objective.module)
     batch = objective.data()[0]
     optimiser = torch.optim.AdamW(parameter_groups(objective.module, None), 1e-3)
@@ -131,13 +138,26 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path, damage: bytes | None) -
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match="cannot write to the folder"):
-        build_objective(vae_run(), tmp_path / "file" / "run", lambda _event: None)
+        build_objective(vae_run(), tmp_path / "file" / "run", lambda _event: None, CPU)
 
 
 @pytest.mark.parametrize("freeze", [["encodre"], ["encoder", "decoder"]])
 def test_only_a_part_of_the_network_can_be_frozen(freeze: list[str]) -> None:
     with pytest.raises(RequestError, match="right is encoder or decoder, not both"):
-        VAEObjective(vae_run(freeze=freeze))
+        VAEObjective(vae_run(freeze=freeze), CPU)
+
+
+@dataclass(frozen=True)
+class One:
+    x: Tensor
+
+
+class Ones(Dataset[One]):
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, _step: int) -> One:
+        return One(torch.ones(1))
 
 
 class Line:
@@ -147,15 +167,13 @@ class Line:
         self.module, self.stop, self.steps = torch.nn.Linear(1, 1), stop, 0
 
     def data(self) -> Dataset[Any]:
-        return TensorDataset(torch.ones(100, 1))
+        return Ones()
 
-    def loss(
-        self, batch: list[Tensor], _generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: One, _generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         if self.steps == self.stop:
             raise KeyboardInterrupt
         self.steps += 1
-        return self.module(batch[0]).square().mean(), {"of_nothing": float("nan")}
+        return self.module(batch.x).square().mean(), {"of_nothing": torch.tensor(float("nan"))}
 
     def evaluate(self, _module: torch.nn.Module, _folder: Path, _step: int) -> dict[str, float]:
         return {}
@@ -165,37 +183,54 @@ class Line:
 
 
 def test_a_log_that_was_cut_off_goes_on_without_the_torn_line(tmp_path: Path) -> None:
-    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None)
+    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None, CPU)
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"step": 2, "lo')
-    train(vae_run(), Line(), tmp_path, lambda _event: None)
+    train(vae_run(), Line(), tmp_path, lambda _event: None, CPU)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     assert not any("of_nothing" in line for line in lines)
 
 
 def test_a_lost_log_begins_anew(tmp_path: Path) -> None:
-    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None)
+    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None, CPU)
     (tmp_path / "metrics.jsonl").unlink()
-    train(vae_run(), Line(), tmp_path, lambda _event: None)
+    train(vae_run(), Line(), tmp_path, lambda _event: None, CPU)
     assert '"step": 3' in (tmp_path / "metrics.jsonl").read_text()
 
 
 def test_an_interrupted_run_says_how_many_steps_are_lost(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     with pytest.raises(KeyboardInterrupt):
-        train(vae_run(), Line(stop=3), tmp_path, events.append)
+        train(vae_run(), Line(stop=3), tmp_path, events.append, CPU)
     assert events[-1] == {"step": 3, "lost": 1}
+
+
+def test_a_run_that_is_terminated_loses_nothing(tmp_path: Path) -> None:
+    """As a cluster ends a job: the step is finished and saved."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    class Ends(Line):
+        def loss(self, batch: One, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            if self.steps == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(batch, generator)
+
+    try:
+        train(vae_run(save_every=100, steps=90), Ends(), tmp_path, lambda _event: None, CPU)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
     config = vae_run(optim=Optim(lr=1e-3, warmup=0), start_from=None)
-    objective = VAEObjective(config)
+    objective = VAEObjective(config, CPU)
     with torch.no_grad():
         objective.module.decoder.conv_out.conv.bias.fill_(float("nan"))
     before = objective.module.encoder.conv_in.conv.weight.clone()
     with pytest.raises(RunError, match="step 0"):
-        train(config, objective, tmp_path, lambda _event: None)
+        train(config, objective, tmp_path, lambda _event: None, CPU)
     assert torch.equal(objective.module.encoder.conv_in.conv.weight, before)
 
 
@@ -212,7 +247,13 @@ def test_wide_matrices_learn_more_slowly() -> None:
 
 
 SPEC = CacheSpec(
-    size=ClipSize(9, 32, 32), clips=128, captions=2, seed=0, latent_hash="abc", text="letters"
+    size=ClipSize(9, 32, 32),
+    clips=128,
+    captions=2,
+    seed=0,
+    latent_hash="abc",
+    text="letters",
+    world="solids",
 )
 
 
@@ -221,7 +262,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LatentCache]:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("latents")
     vae = VAE(PRESETS["nano"])
-    make_cache(folder, SPEC, vae.encode, LetterCounts(), lambda _done, _total: None)
+    makers = Makers(SOLIDS, lambda frames: vae.encode(to_video(frames)), LetterCounts())
+    make_cache(folder, SPEC, makers, lambda _done, _total: None)
     return folder, LatentCache(folder, SPEC)
 
 
@@ -233,22 +275,30 @@ def transformer_objective(cache: LatentCache, **changes: Any) -> TransformerObje
         stages=[Stage(frames=9, size=32, batch=4)],
         optim=Optim(lr=3e-3, warmup=0),
         vae="nano",
-        latents=Latents(clips=128, frames=9, size=32),
+        latents=[Latents(clips=128, frames=9, size=32)],
         **changes,
     )
-    return TransformerObjective(config, cache, "abc")
+    return TransformerObjective(config, {32: cache}, "abc", CPU)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"latent_hash": "def"}, {"size": ClipSize(17, 32, 32)}, {"captions": 1}, {"seed": 1}],
+    [
+        {"latent_hash": "def"},
+        {"size": ClipSize(17, 32, 32)},
+        {"captions": 1},
+        {"seed": 1},
+        {"world": "?"},
+    ],
 )
 def test_latents_made_otherwise_are_refused(
     cache: tuple[Path, LatentCache], change: dict[str, Any]
 ) -> None:
     spec = replace(SPEC, clips=256, **change)
     with pytest.raises(ModelError, match=f"got {next(iter(change))} .*right is"):
-        make_cache(cache[0], spec, torch.Tensor.float, LetterCounts(), lambda *_: None)
+        make_cache(
+            cache[0], spec, Makers(SOLIDS, torch.Tensor.float, LetterCounts()), lambda *_: None
+        )
     with pytest.raises(ModelError, match="do not fit this run"):
         LatentCache(cache[0], spec)
 
@@ -262,7 +312,7 @@ def test_latents_that_say_nothing_of_themselves_are_refused(tmp_path: Path) -> N
 def test_a_transformer_for_other_texts_is_refused_before_latents_are_made(tmp_path: Path) -> None:
     config = read_config("pocket-transformer", ["preset=nano"])
     with pytest.raises(RequestError, match="48 wide, right is one for 384"):
-        build_objective(config, tmp_path, lambda _event: None)
+        build_objective(config, tmp_path, lambda _event: None, CPU)
 
 
 def test_a_cached_clip_has_its_texts(cache: tuple[Path, LatentCache]) -> None:
@@ -270,19 +320,6 @@ def test_a_cached_clip_has_its_texts(cache: tuple[Path, LatentCache]) -> None:
     assert clip.latent_CTHW.shape == (128, 2, 1, 1)
     assert len(clip.texts) == 2
     assert all(text.shape[1] == 48 and len(text) > 3 for text in clip.texts)
-
-
-def test_a_given_first_frame_is_outside_the_loss(cache: tuple[Path, LatentCache]) -> None:
-    """With the first of two frames given, only the second one's error counts."""
-    objective = transformer_objective(cache[1])
-    batch = objective.data()[0]
-    losses = []
-    for given in (False, True):
-        generator = torch.Generator().manual_seed(1)
-        sigma, knows = torch.full((4,), 0.5), torch.full((4,), given)
-        losses.append(flow_loss(objective.module, batch, sigma, knows, generator))
-    assert not torch.allclose(losses[0], losses[1])
-    assert all(loss.isfinite().all() for loss in losses)
 
 
 def test_a_transformer_learns(cache: tuple[Path, LatentCache]) -> None:
@@ -300,9 +337,11 @@ def test_an_error_on_an_actor_weighs_more(cache: tuple[Path, LatentCache]) -> No
 
     def loss(given: bool, weight: float) -> torch.Tensor:
         generator = torch.Generator().manual_seed(1)
-        sigma, knows = torch.full((4,), 0.5), torch.full((4,), given)
+        knows = Given(torch.tensor([given, False]).expand(4, 2))
         with torch.no_grad():
-            return flow_loss(objective.module, batch, sigma, knows, generator, weight)
+            return flow_loss(
+                objective.module, batch, torch.full((4,), 0.5), knows, generator, weight
+            )
 
     plain, heavy = loss(False, 0.0), loss(False, 1e6)
     # A fresh network answers zero, so that a pinned first frame changes nothing but the sum.

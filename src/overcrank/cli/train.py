@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-CONFIG_HELP = "YAML file, or pocket-vae, pocket-decoder, pocket-transformer"
+CONFIG_HELP = "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-distil"
 
 
 def train_command(
@@ -20,16 +20,24 @@ def train_command(
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, help="CPU threads; all if not given")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda; an accelerator, if there is one")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="processes that render and load batches")
+    ] = 1,
 ) -> None:
     """Train a network. To resume, run the same command again."""
     import torch
 
+    from overcrank.runtime import choose
     from overcrank.train import build_objective, join_workers, read_config, train
 
     if threads is not None:
         torch.set_num_threads(threads)
     console = Console(stderr=True)
     run = read_config(config, change or [])
+    hardware = choose(device, run.precision)
     folder = folder or Path("runs") / Path(config).stem
 
     def show(event: dict[str, Any]) -> None:
@@ -44,7 +52,8 @@ def train_command(
     with join_workers() as workers:
         if workers.rank > 0:
             console.quiet = True
-        train(run, build_objective(run, folder, show, workers), folder, show, workers)
+        objective = build_objective(run, folder, show, hardware, workers, processes)
+        train(run, objective, folder, show, hardware, workers, processes)
     console.print(f"done: {folder}")
 
 

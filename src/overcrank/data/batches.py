@@ -1,6 +1,7 @@
 """Batches for the transformer, from cached clips.
 
-Axes: B batch, C channels, T H W latent frames, height, width, L text tokens, D text width.
+Axes: B batch, C channels, T H W latent frames, height, width, L text tokens, D text width,
+K single frames encoded as pictures.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,19 +24,22 @@ class Batch:
     frame_rate_B: Tensor
     text_BLD: Tensor
     keep_BL: Tensor
+    keys_BKCHW: Tensor
+    key_frames_BK: Tensor
+    """Places of the keys in the whole clip, also where the clip is cut shorter."""
 
 
 class LatentBatches(Dataset[Batch]):
-    """`self[step]` is a function of the seed, the step and the cache.
+    """`self[step]` is a function of the seed, the step and the step's cache, `cache_of(step)`.
 
     shape_of(step) gives (batch, latent frames): clips are cut to their beginning, which a causal
     encoder makes exact. With probability `drop_text` a sample gets the empty prompt. The first
-    `held_out` clips of the cache are never drawn.
+    `held_out` clips of a cache are never drawn.
     """
 
     def __init__(
         self,
-        cache: LatentCache,
+        cache_of: Callable[[int], LatentCache],
         shape_of: Callable[[int], tuple[int, int]],
         *,
         steps: int,
@@ -43,7 +47,7 @@ class LatentBatches(Dataset[Batch]):
         drop_text: float,
         held_out: int,
     ) -> None:
-        self.cache, self.shape_of, self.steps, self.seed = cache, shape_of, steps, seed
+        self.cache_of, self.shape_of, self.steps, self.seed = cache_of, shape_of, steps, seed
         self.drop_text, self.held_out = drop_text, held_out
 
     def __len__(self) -> int:
@@ -51,11 +55,12 @@ class LatentBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         batch, frames = self.shape_of(step)
+        cache = self.cache_of(step)
         dice = torch.Generator().manual_seed(self.seed * 2**32 + step)
-        picks = torch.randint(self.held_out, len(self.cache), (batch,), generator=dice).tolist()
+        picks = torch.randint(self.held_out, len(cache), (batch,), generator=dice).tolist()
         dropped = (torch.rand(batch, generator=dice) < self.drop_text).tolist()
         voices = torch.randint(2**31, (batch,), generator=dice).tolist()
-        return collate(self.cache, picks, frames, voices, dropped)
+        return collate(cache, picks, frames, voices, dropped)
 
 
 def collate(
@@ -78,4 +83,6 @@ def collate(
         torch.tensor([clip.frame_rate for clip in clips]),
         pad_sequence(texts, batch_first=True),
         torch.arange(int(lengths.max())) < lengths[:, None],
+        torch.stack([clip.keys_KCHW for clip in clips]),
+        torch.stack([clip.key_frames_K for clip in clips]),
     )

@@ -1,15 +1,18 @@
-"""Pixels of the toybox for training an autoencoder: batch `step` is a function of the seed."""
+"""Pixels for training an autoencoder, of the toybox and of film: batch `step` is a function of the
+seed."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from overcrank.data.film import Film
+from overcrank.data.world import SOLIDS, World
+from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize
-from overcrank.toybox import render, sample_scene, truth
 
 CANVAS = 128
 """Clips are rendered at this height and width, then cropped."""
@@ -26,11 +29,26 @@ class Crops:
 class ToyCrops(Dataset[Crops]):
     """`self[step]` is one batch, with as many crops of a clip as its area has room for.
 
-    shape_of(step) gives (batch, frames, size).
+    shape_of(step) gives (batch, frames, size). A clip is of `film` with probability `film_share`:
+    nobody knows where its actors are, so its mask is empty.
     """
 
-    def __init__(self, seed: int, steps: int, shape_of: Callable[[int], tuple[int, int, int]]):
+    def __init__(
+        self,
+        seed: int,
+        steps: int,
+        shape_of: Callable[[int], tuple[int, int, int]],
+        world: World = SOLIDS,
+        film: Film | None = None,
+        film_share: float = 0.0,
+    ):
+        if not 0 <= film_share <= 1 or (film_share > 0 and film is None):
+            raise RequestError(
+                f"the share of film does not fit: got {film_share} and "
+                f"{'no film' if film is None else 'a film'}: right is 0 to 1, and 0 without a film"
+            )
         self.seed, self.steps, self.shape_of = seed, steps, shape_of
+        self.world, self.film, self.film_share = world, film, film_share
 
     def __len__(self) -> int:
         return self.steps
@@ -38,17 +56,29 @@ class ToyCrops(Dataset[Crops]):
     def __getitem__(self, step: int) -> Crops:
         batch, frames, size = self.shape_of(step)
         dice = random.Random(f"{self.seed}/{step}")
-        canvas = max(size, CANVAS)
-        clip_size = ClipSize(frames, canvas, canvas)
+        toys = self._toys(dice, frames, size)
         clips: list[Tensor] = []
         masks: list[Tensor] = []
-        while len(clips) < batch:
-            scene = sample_scene(dice.randrange(2**40), split="train")
+        for _ in range(batch):
+            if self.film is not None and dice.random() < self.film_share:
+                clips.append(self.film.crop(dice, frames, size))
+                masks.append(torch.zeros(frames, size, size, dtype=torch.bool))
+            else:
+                clip, mask = next(toys)
+                clips.append(clip)
+                masks.append(mask)
+        return Crops(torch.stack(clips), torch.stack(masks))
+
+    def _toys(self, dice: random.Random, frames: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Crops of the world without end, and where their actors are."""
+        canvas = max(size, CANVAS)
+        clip_size = ClipSize(frames, canvas, canvas)
+        while True:
+            scene = self.world.scene(dice.randrange(2**40), "train")
             start, rate = dice.uniform(0, 4), dice.choice([12.0, 24.0, 24.0, 30.0])
-            clip = render(scene, clip_size, rate, start=start)
-            mask = truth(scene, clip_size, rate, start).masks.any(0)
+            clip = self.world.render(scene, clip_size, rate, start)
+            mask = self.world.actors(scene, clip_size, rate, start)
             for _ in range((canvas // size) ** 2):
                 top, left = (dice.randint(0, canvas - size) for _ in range(2))
-                clips.append(clip[:, top : top + size, left : left + size])
-                masks.append(mask[:, top : top + size, left : left + size])
-        return Crops(torch.stack(clips[:batch]), torch.stack(masks[:batch]))
+                place = (slice(None), slice(top, top + size), slice(left, left + size))
+                yield clip[place], mask[place]

@@ -1,4 +1,4 @@
-"""Toybox clips rendered, encoded and captioned once, then seen many times.
+"""Clips of the toybox rendered, encoded and captioned once, then seen many times.
 
 A cache is a folder of safetensors shards. Every shard says what it was made with, and shards made
 with anything else are refused. Making a cache goes on where it stopped: a shard is a function of
@@ -6,8 +6,10 @@ its number.
 """
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -15,13 +17,16 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from overcrank.data.world import World
 from overcrank.errors import ModelError
-from overcrank.shapes import ClipSize
+from overcrank.shapes import FRAMES_PER_CELL, ClipSize
 from overcrank.text import TextEncoder
-from overcrank.toybox import caption, render, sample_scene, truth
 
 PER_SHARD = 128
+CAPTIONS_AT_ONCE = 64
 FRAME_RATES = (24.0, 24.0, 24.0, 16.0, 30.0)
 """Clips are made at these rates in turn, so that the network learns what a rate is."""
 
@@ -36,6 +41,10 @@ class LatentClip:
     frame_rate: float
     texts: tuple[Tensor, ...]
     """Embeddings (L, E) of its captions."""
+    keys_KCHW: Tensor
+    """Latents of single frames, each encoded alone as a picture."""
+    key_frames_K: Tensor
+    """Their places in the clip, int64: the last frame and another multiple of 8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +53,26 @@ class CacheSpec:
 
     size: ClipSize
     clips: int
+    first: int = 0
+    """Number of the first clip; caches whose numbers overlap show the same scenes."""
     captions: int
     seed: int
     latent_hash: str
     """Of the autoencoder."""
     text: str
     """Name of the text encoder."""
+    world: str
+    """Name of what the clips show."""
 
     def metadata(self) -> dict[str, str]:
         """What every shard says of itself; shards do not depend on how many there are."""
         return {
             "latent_hash": self.latent_hash,
             "text": self.text,
+            "world": self.world,
             "size": f"{self.size.frames} x {self.size.height} x {self.size.width}",
             "captions": str(self.captions),
+            "first": str(self.first),
             "seed": str(self.seed),
         }
 
@@ -67,7 +82,7 @@ class CacheSpec:
 
 
 class LatentCache:
-    """The shards of a folder, in memory as float16."""
+    """The shards of a folder, float16; files are mapped, so that processes share them."""
 
     def __init__(self, folder: Path, spec: CacheSpec) -> None:
         self._shards = []
@@ -92,19 +107,32 @@ class LatentCache:
             shard["actors"][place].float() / 255,
             shard["frame_rates"][place].item(),
             texts,
+            shard["keys"][place].float(),
+            shard["key_frames"][place],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Makers:
+    """What makes a cache. `encode` takes frames on the CPU, uint8 (B, F, H, W, 3), to latents
+    (B, C, T, H, W) anywhere, `at_once` clips; `processes` render beside it, 0 in between."""
+
+    world: World
+    encode: Callable[[Tensor], Tensor]
+    text: TextEncoder
+    processes: int = 0
+    at_once: int = 1
 
 
 @torch.no_grad()
 def make_cache(
     folder: Path,
     spec: CacheSpec,
-    encode: Callable[[Tensor], Tensor],
-    text: TextEncoder,
+    makers: Makers,
     on_shard: Callable[[int, int], None],
     turn: tuple[int, int] = (0, 1),
 ) -> None:
-    """Make the shards that are missing. `encode` takes a video (1, 3, F, H, W) to its latent.
+    """Make the shards that are missing.
 
     With `turn` (n, of) only the n-th of every `of` shards, so that processes can share the work.
     """
@@ -113,13 +141,15 @@ def make_cache(
     for path in paths:
         if path.exists():
             _check_shard(path, spec)
-    for number in range(turn[0], len(paths), turn[1]):
-        path = paths[number]
-        if not path.exists():
-            tensors = _make_shard(number, spec, encode, text)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    mine = range(turn[0], len(paths), turn[1])
+    missing = [number for number in mine if not paths[number].exists()]
+    clips = _rendered(spec, makers, missing)
+    for number in mine:
+        if number in missing:
+            tensors = _make_shard(list(islice(clips, PER_SHARD)), makers)
+            temporary = paths[number].with_suffix(f".{os.getpid()}.tmp")
             save_file(tensors, temporary, spec.metadata())
-            temporary.replace(path)
+            temporary.replace(paths[number])
         on_shard(number + 1, len(paths))
 
 
@@ -138,32 +168,88 @@ def _check_shard(path: Path, spec: CacheSpec) -> None:
             )
 
 
-def _make_shard(
-    number: int, spec: CacheSpec, encode: Callable[[Tensor], Tensor], text: TextEncoder
-) -> dict[str, Tensor]:
-    latents, actors, rates, embeds, lengths = [], [], [], [], []
-    for index in range(number * PER_SHARD, (number + 1) * PER_SHARD):
-        scene = sample_scene(spec.seed * 2**32 + index, split="train")
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A clip before it is encoded."""
+
+    frames_FHW3: Tensor
+    actors_THW: Tensor
+    frame_rate: float
+    captions: list[str]
+    key_frames: list[int]
+
+
+class _Clips(Dataset[_Rendered]):
+    """`self[index]` is a clip of the cache, as a function of the spec and the index."""
+
+    def __init__(self, spec: CacheSpec, world: World) -> None:
+        self.spec, self.world = spec, world
+
+    def __getitem__(self, index: int) -> _Rendered:
+        size, seed = self.spec.size, self.spec.seed * 2**32 + self.spec.first + index
+        scene = self.world.scene(seed, "train")
         rate = FRAME_RATES[index % len(FRAME_RATES)]
-        frames = render(scene, spec.size, rate)
-        video_BCFHW = frames[None].movedim(-1, 1).float().div(127.5).sub(1)
-        latents.append(encode(video_BCFHW)[0].half())
-        actors.append(share_of_tokens(truth(scene, spec.size, rate).masks.any(0), spec.size))
-        rates.append(rate)
-        lines = [caption(scene, index * spec.captions + n) for n in range(spec.captions)]
-        embedding = text.encode(lines)
-        embeds.append(embedding.embeds_BLD.half())
-        lengths.append(embedding.keep_BL.sum(1))
-    longest = max(e.shape[1] for e in embeds)
-    padded = [F.pad(e, (0, 0, 0, longest - e.shape[1])) for e in embeds]
+        voices = range(index * self.spec.captions, (index + 1) * self.spec.captions)
+        share_THW = share_of_tokens(self.world.actors(scene, size, rate), size)
+        return _Rendered(
+            self.world.render(scene, size, rate),
+            share_THW.mul(255).round().to(torch.uint8),
+            rate,
+            [self.world.caption(scene, voice) for voice in voices],
+            key_frames(size.frames, seed),
+        )
+
+
+def _rendered(spec: CacheSpec, makers: Makers, shards: Sequence[int]) -> Iterator[_Rendered]:
+    """The clips of some shards, in order."""
+    indices = [n * PER_SHARD + place for n in shards for place in range(PER_SHARD)]
+    clips = Subset(_Clips(spec, makers.world), indices)
+    ahead = 4 if makers.processes else None
+    yield from DataLoader(
+        clips, batch_size=None, num_workers=makers.processes, prefetch_factor=ahead
+    )
+
+
+def key_frames(frames: int, seed: int) -> list[int]:
+    """The last frame, and a multiple of 8 between the first and the last if there is one."""
+    last = frames - 1
+    between = range(FRAMES_PER_CELL, last, FRAMES_PER_CELL) or (last,)
+    return [last, random.Random(f"overcrank key frame {seed}").choice(between)]
+
+
+def _make_shard(clips: Sequence[_Rendered], makers: Makers) -> dict[str, Tensor]:
+    """Encode a few clips at a time, so that few are held as numbers; the rest goes together."""
+    latents, keys = [], []
+    for first in range(0, len(clips), makers.at_once):
+        few = clips[first : first + makers.at_once]
+        frames_BFHW3 = torch.stack([clip.frames_FHW3 for clip in few])
+        pictures = torch.cat([clip.frames_FHW3[clip.key_frames] for clip in few])
+        latents.append(makers.encode(frames_BFHW3).half().cpu())
+        of_pictures = makers.encode(pictures[:, None])[:, :, 0].half().cpu()
+        keys.append(of_pictures.unflatten(0, (len(few), -1)))
+    texts = _embed([caption for clip in clips for caption in clip.captions], makers.text)
+    lengths = torch.tensor([len(text) for text in texts])
+    padded = pad_sequence(texts, batch_first=True)
     return {
-        "latents": torch.stack(latents),
-        "actors": torch.stack(actors).mul(255).round().to(torch.uint8),
-        "frame_rates": torch.tensor(rates),
-        "texts": torch.stack(padded),
-        "lengths": torch.stack(lengths),
-        "empty": text.encode([""]).embeds_BLD[0].half(),
+        "latents": torch.cat(latents).contiguous(),
+        "actors": torch.stack([clip.actors_THW for clip in clips]),
+        "frame_rates": torch.tensor([clip.frame_rate for clip in clips]),
+        "texts": padded.unflatten(0, (len(clips), -1)),
+        "lengths": lengths.unflatten(0, (len(clips), -1)),
+        "empty": makers.text.encode([""]).embeds_BLD[0].half(),
+        "keys": torch.cat(keys).contiguous(),
+        "key_frames": torch.tensor([clip.key_frames for clip in clips]),
     }
+
+
+def _embed(captions: Sequence[str], text: TextEncoder) -> list[Tensor]:
+    """Embeddings (L, E) without padding."""
+    found: list[Tensor] = []
+    for first in range(0, len(captions), CAPTIONS_AT_ONCE):
+        embedding = text.encode(captions[first : first + CAPTIONS_AT_ONCE])
+        rows = zip(embedding.embeds_BLD, embedding.keep_BL, strict=True)
+        found += [embeds_LD[keep_L].half() for embeds_LD, keep_L in rows]
+    return found
 
 
 def share_of_tokens(mask_FHW: Tensor, size: ClipSize) -> Tensor:

@@ -28,6 +28,9 @@ from overcrank.toybox.rigs import AIRBORNE_KINDS, KINDS, SIDES, Figure, rig, ver
 from overcrank.toybox.scene import Scene, sample_scene
 from overcrank.toybox.view import View
 
+Window = tuple[slice, slice, slice]
+"""Frames, rows and columns."""
+
 _DIAMETERS = {1: (0.46, 0.60), 2: (0.36, 0.46), 3: (0.28, 0.35)}
 _THINNEST = 0.12
 """A figure seen from its edge is a thin card, not nothing."""
@@ -197,10 +200,11 @@ def render_figures(
         poses = [[rig(figure, time) for time in times[part]] for figure in figures]
         canvas = frames[part].float()
         for track, shadow in zip(poses, shadows, strict=True):
-            canvas *= _shade(view, shadow, track, cameras)
+            window, keep = _shade(view, shadow, track, cameras)
+            canvas[window] *= keep
         for track, picture in zip(poses, pictures, strict=True):
-            layer = _paint(view, picture, track, cameras)
-            canvas = canvas * (1 - layer[..., 3:]) + layer[..., :3] * light
+            window, layer = _paint(view, picture, track, cameras)
+            canvas[window] = canvas[window] * (1 - layer[..., 3:]) + layer[..., :3] * light
         frames[part] = canvas.add_(0.5).clamp_(0, 255).to(torch.uint8)
     return frames
 
@@ -215,6 +219,32 @@ def figure_tracks(
         [_middle(view, rig(figure, time), camera_view(scene.stage, time)) for time in times]
         for figure in scene.figures
     ]
+
+
+def figure_masks(
+    scene: FigureScene,
+    pack: FigurePack,
+    size: ClipSize,
+    frame_rate: float = 24.0,
+    *,
+    start: float = 0.0,
+) -> Tensor:
+    """Where each figure is seen, not hidden by one before it: bool (N, F, H, W)."""
+    view = View.of(scene.stage, size, torch.device("cpu"))
+    times = [start + frame / frame_rate for frame in range(size.frames)]
+    masks = torch.zeros(len(scene.figures), size.frames, size.height, size.width, dtype=torch.bool)
+    for k in sorted(range(len(scene.figures)), key=lambda k: -scene.figures[k].z):
+        figure = scene.figures[k]
+        alpha = _shrunk(pack.picture(figure.name)[:, 3:], figure.diameter * view.unit)
+        for first in range(0, size.frames, _FRAMES_AT_ONCE):
+            part = slice(first, first + _FRAMES_AT_ONCE)
+            cameras = [camera_view(scene.stage, time) for time in times[part]]
+            poses = [rig(figure, time) for time in times[part]]
+            window, cover = _paint(view, alpha, poses, cameras)
+            solid = cover[..., 0] > 0.5
+            masks[:, part][:, *window] &= ~solid
+            masks[k, part][window] |= solid
+    return masks
 
 
 def _middle(view: View, pose: Pose, camera: tuple[float, float]) -> tuple[float, float]:
@@ -244,8 +274,8 @@ def _shrunk(picture: Tensor, pixels: float) -> Tensor:
 
 def _paint(
     view: View, picture: Tensor, poses: Sequence[Pose], cameras: Sequence[tuple[float, float]]
-) -> Tensor:
-    """A figure alone on each frame: (F, H, W, 4)."""
+) -> tuple[Window, Tensor]:
+    """A figure alone on each frame, all channels of its picture, (F, h, w, C) of a window."""
     rows = []
     for pose, camera in zip(poses, cameras, strict=True):
         middle = _middle(view, pose, camera)
@@ -255,9 +285,9 @@ def _paint(
 
 def _shade(
     view: View, shadow: Tensor, poses: Sequence[Pose], cameras: Sequence[tuple[float, float]]
-) -> Tensor:
-    """What the ground keeps of its light: (F, H, W, 1). The shadow is the picture, skewed; it is
-    softer and paler the higher the figure is."""
+) -> tuple[Window, Tensor]:
+    """What the ground keeps of its light, (F, h, w, 1) of a window. The shadow is the picture,
+    skewed; it is softer and paler the higher the figure is."""
     slope_x, slope_z = view.light[0] / view.light[1], view.light[2] / view.light[1]
     deep = -slope_z * math.sin(view.pitch)
     wider = 1 + 2 * _SHADOW_MARGIN / PICTURE_SIDE
@@ -269,10 +299,11 @@ def _shade(
             pose.x - slope_x * pose.y, 0.0, pose.z - slope_z * pose.y, camera
         )
         rows.append((*_inverse(skewed, camera[1] * view.unit), column, row))
-    soft, softer = _sample(view, shadow, rows, finer=1).split(1, dim=-1)
+    window, seen = _sample(view, shadow, rows, finer=1)
+    soft, softer = seen.split(1, dim=-1)
     lift = view.tensor([pose.lift for pose in poses])[:, None, None, None]
     part = (lift * 4).clamp(0, 1)
-    return 1 - (soft + (softer - soft) * part) * (0.55 / (1 + 1.5 * lift))
+    return window, 1 - (soft + (softer - soft) * part) * (0.55 / (1 + 1.5 * lift))
 
 
 def _shape(pose: Pose) -> tuple[float, float, float, float]:
@@ -295,12 +326,39 @@ def _inverse(
 
 def _sample(
     view: View, picture: Tensor, rows: Sequence[tuple[float, ...]], *, finer: int
-) -> Tensor:
-    """The picture seen on each frame, given (matrix by rows, column, row): (F, H, W, C)."""
+) -> tuple[Window, Tensor]:
+    """The picture seen on each frame, given (matrix by rows, column, row): (F, h, w, C) of the
+    window outside which it is nowhere."""
+    down, across = _span(rows, picture, view.size, finer)
     a, b, c, d, column, row = view.tensor(rows)[:, :, None, None].unbind(1)
     high, wide = view.size.height, view.size.width
-    right = view.axis(wide * finer) / finer + wide / 2 - column
-    up = row - high / 2 - (view.axis(high * finer) / finer)[:, None]
+    right = view.axis(wide * finer)[across] / finer + wide / 2 - column
+    up = row - high / 2 - (view.axis(high * finer)[down] / finer)[:, None]
     where = torch.stack([a * right + b * up, -(c * right + d * up)], dim=-1)
     seen = grid_sample(picture.expand(len(rows), -1, -1, -1), where, align_corners=False)
-    return (avg_pool2d(seen, finer) if finer > 1 else seen).permute(0, 2, 3, 1)
+    seen = avg_pool2d(seen, finer) if finer > 1 else seen
+    first, last = (slice(span.start // finer, span.stop // finer) for span in (down, across))
+    return (slice(None), first, last), seen.permute(0, 2, 3, 1)
+
+
+def _span(
+    rows: Sequence[tuple[float, ...]], picture: Tensor, size: ClipSize, finer: int
+) -> tuple[slice, slice]:
+    """The rows and columns, counted `finer`, that hold the picture in every frame."""
+    edge = 1 + 1 / min(picture.shape[2:])  # half a pixel more, where it fades
+    edges: list[tuple[float, float, float, float]] = []
+    for a, b, c, d, column, row in rows:
+        over = edge / abs(a * d - b * c)
+        wide, high = (abs(b) + abs(d)) * over, (abs(a) + abs(c)) * over
+        edges.append((row - high, row + high, column - wide, column + wide))
+    top, bottom, left, right = zip(*edges, strict=True)
+
+    def span(low: float, high: float, count: int) -> slice:
+        """Never empty: one that is not in the frame has the nearest pixel of it."""
+        first = min(max(0, math.floor(low)), count - 1)
+        return slice(first * finer, max(first + 1, min(math.ceil(high), count)) * finer)
+
+    return (
+        span(min(top), max(bottom), size.height),
+        span(min(left), max(right), size.width),
+    )

@@ -40,6 +40,11 @@ class Shaped(Strict):
         """The size as the networks know it."""
         return ClipSize(self.frames, self.size, self.size)
 
+    @property
+    def pixels(self) -> int:
+        """Of all frames of a clip."""
+        return self.frames * self.size**2
+
     @model_validator(mode="after")
     def _on_the_grid(self) -> Self:
         _ = self.clip
@@ -47,7 +52,7 @@ class Shaped(Strict):
 
 
 class Stage(Shaped):
-    """From step `start` on, batches have this shape.
+    """From step `start` on, batches have this shape; stages of one start take turns.
 
     An autoencoder's clips smaller than 128 are random crops of 128 x 128.
     """
@@ -86,6 +91,8 @@ class Latents(Shaped):
     """Clips that are rendered and encoded once and then seen many times."""
 
     clips: PositiveInt
+    first: int = Field(default=0, ge=0)
+    """Number of the first one: caches that overlap show the same scenes."""
     frames: PositiveInt = 121
     size: PositiveInt = 128
     captions: PositiveInt = 2
@@ -99,16 +106,63 @@ class Conditions(Strict):
 
     drop_text: float = Field(default=0.1, ge=0, le=1)
     first_frame: float = Field(default=0.3, ge=0, le=1)
+    beginning: float = Field(default=0.0, ge=0, le=1)
+    """Some latent frames from the first on."""
+    later_frame: float = Field(default=0.0, ge=0, le=1)
+    """A picture of a later frame, as extra tokens; of batches, not of samples."""
+    own_levels: float = Field(default=0.0, ge=0, le=1)
+    """A noise level for each latent frame instead of one for the clip."""
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.first_frame + self.beginning > 1:
+            raise RequestError(
+                "a sample is given its first frame or its beginning, not both: got "
+                f"{self.first_frame} and {self.beginning}, right is a sum of at most 1"
+            )
+        return self
 
 
-ONLY_FOR = {"vae": ("freeze", "loss"), "transformer": ("vae", "latents", "conditions")}
-"""Keys that one kind of run alone understands."""
+class Scenes(Strict):
+    """What the clips show: solids, and with probability `figures` figures of a pack."""
+
+    figures: Share = 0.0
+    pack: str | None = None
+    """A file as docs/figures.md says."""
+
+
+class FilmShare(Strict):
+    """Real footage among an autoencoder's clips: a file as docs/film.md says."""
+
+    file: str
+    share: Share = 0.15
+
+
+class Distil(Strict):
+    """What a few-step student of the network `start_from` learns to do."""
+
+    levels: list[Annotated[float, Field(gt=0, le=1)]] = [1.0, 0.88, 0.7, 0.42]
+    """The noise level that each step begins with, before `end` squeezes them."""
+    end: Share = 0.05
+    """Where the decoder takes over."""
+    guidance: float = Field(default=3.0, ge=1)
+    """Of the teacher."""
+    every: PositiveInt = 3
+    """The student learns at one step in so many, its shadow at all."""
+
+
+ONLY_FOR = {
+    "vae": ("freeze", "loss", "film"),
+    "transformer": ("vae", "latents", "conditions"),
+    "distil": ("vae", "latents", "conditions", "distil"),
+}
+"""Keys that not every kind of run understands."""
 
 
 class RunConfig(Strict):
     """Everything that decides the outcome of a run."""
 
-    kind: Literal["vae", "transformer"]
+    kind: Literal["vae", "transformer", "distil"]
     preset: str = "pocket"
     """Row of the architecture table of that network."""
     vae: str | None = None
@@ -125,8 +179,12 @@ class RunConfig(Strict):
     actor_weight: float = Field(default=2.0, ge=0)
     """How much more an error counts where an actor is seen."""
     loss: VAELoss = VAELoss()
-    latents: Latents | None = None
+    scenes: Scenes = Scenes()
+    film: FilmShare | None = None
+    latents: list[Latents] = []
+    """One entry for each size."""
     conditions: Conditions = Conditions()
+    distil: Distil = Distil()
     precision: Literal["auto", "float32"] = "auto"
     log_every: PositiveInt = 20
     save_every: PositiveInt = 500
@@ -138,37 +196,48 @@ class RunConfig(Strict):
             raise RequestError(
                 f"no {self.kind} has the preset {self.preset}: there are {', '.join(presets)}"
             )
-        for name in ONLY_FOR["transformer" if self.kind == "vae" else "vae"]:
-            if getattr(self, name) != type(self).model_fields[name].default:
+        for name in sorted({name for names in ONLY_FOR.values() for name in names}):
+            unused = name not in ONLY_FOR[self.kind]
+            if unused and getattr(self, name) != type(self).model_fields[name].default:
                 raise RequestError(
                     f"{name} does nothing in a run of kind {self.kind}: leave it out"
                 )
-        if self.kind == "transformer" and (self.vae is None or self.latents is None):
-            lacking = "vae" if self.vae is None else "latents"
-            raise RequestError(
-                f"a transformer's run needs an autoencoder and latents, got no {lacking}: "
-                "set vae to a vae.safetensors file or a model, and fill in latents"
-            )
+        needed = {"vae": (), "transformer": ("vae", "latents")}
+        for name in needed.get(self.kind, ("vae", "latents", "start_from")):
+            if not getattr(self, name):
+                raise RequestError(
+                    f"a run of kind {self.kind} needs an autoencoder (vae: a vae.safetensors file "
+                    "or a model) and latents, and to distil also a teacher (start_from: a "
+                    f"transformer.safetensors file): got no {name}, fill it in"
+                )
         return self
 
     @model_validator(mode="after")
     def _has_stages_in_order(self) -> Self:
         starts = [stage.start for stage in self.stages]
-        if starts[0] != 0 or starts != sorted(set(starts)):
+        if starts[0] != 0 or starts != sorted(starts):
             raise RequestError(f"stages start at {starts}: right is 0 first, then rising steps")
-        if self.latents is not None:
-            most, size = self.latents.frames, self.latents.size
-            for stage in self.stages:
-                if stage.frames > most or stage.size != size:
-                    raise RequestError(
-                        f"the latents do not hold a stage of {stage.frames} frames of {stage.size} "
-                        f"pixels: right is at most {most} frames of {size} pixels"
-                    )
+        longest = {latents.size: latents.frames for latents in self.latents}
+        if len(longest) < len(self.latents):
+            raise RequestError("latents have one entry for each size, got two of one: join them")
+        for stage in self.stages if longest else ():
+            if stage.frames > longest.get(stage.size, 0):
+                raise RequestError(
+                    f"the latents do not hold a stage of {stage.frames} frames of {stage.size} "
+                    "pixels: right is at most "
+                    + " or ".join(f"{most} frames of {size}" for size, most in longest.items())
+                )
         return self
 
     def stage(self, step: int) -> Stage:
         """The stage that `step` belongs to."""
-        return max((s for s in self.stages if s.start <= step), key=lambda s: s.start)
+        turns = self.stages_at(step)
+        return turns[step % len(turns)]
+
+    def stages_at(self, step: int) -> list[Stage]:
+        """The stages that take turns around `step`, longest clips last."""
+        start = max(s.start for s in self.stages if s.start <= step)
+        return sorted((s for s in self.stages if s.start == start), key=lambda s: s.frames)
 
 
 GROUPS: dict[str, type[Strict]] = {
@@ -177,7 +246,10 @@ GROUPS: dict[str, type[Strict]] = {
     "optim": Optim,
     "loss": VAELoss,
     "latents": Latents,
+    "scenes": Scenes,
+    "film": FilmShare,
     "conditions": Conditions,
+    "distil": Distil,
 }
 
 

@@ -9,9 +9,12 @@ import copy
 import json
 import math
 import pickle
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from overcrank.errors import ModelError, RequestError, RunError
-from overcrank.runtime import choose
+from overcrank.runtime import Hardware
 from overcrank.train.config import Optim, RunConfig
-from overcrank.train.workers import ALONE, Workers
+from overcrank.train.workers import ALONE, BatchT, Workers
 
 Event = dict[str, Any]
 
@@ -40,8 +43,8 @@ class Objective(Protocol):
         """`data()[step]` is the batch of that step."""
         ...
 
-    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss of one batch and numbers to log."""
+    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one batch, on the generator's device, and numbers to log."""
         ...
 
     def evaluate(self, module: nn.Module, folder: Path, step: int, /) -> dict[str, float]:
@@ -58,9 +61,14 @@ def train(
     objective: Objective,
     folder: Path,
     on_event: Callable[[Event], None],
+    hardware: Hardware,
     workers: Workers = ALONE,
+    processes: int = 1,
 ) -> None:
-    """Run until `config.steps`, resuming from `folder` if it holds a run."""
+    """Run until `config.steps`, resuming from `folder` if it holds a run.
+
+    The objective is on the `hardware` already; `processes` prepare its batches.
+    """
     make_writable(folder)
     module, average = objective.module, copy.deepcopy(objective.module).eval()
     optimiser = torch.optim.AdamW(
@@ -72,24 +80,31 @@ def train(
     begin = _resume(folder, module, average, optimiser)
     if begin:
         _check_same_run(folder / "config.yaml", config)
-    hardware = choose("cpu", config.precision)
-    mixed = torch.autocast("cpu", hardware.dtype, enabled=hardware.dtype != torch.float32)
+    device = hardware.device
+    # Without a cache: a weight that is cast where no gradient is wanted would have none after.
+    mixed = torch.autocast(
+        device.type,
+        hardware.dtype,
+        enabled=hardware.dtype != torch.float32,
+        cache_enabled=False,
+    )
     loader = DataLoader(
         Subset(objective.data(), range(begin, config.steps)),
         batch_size=None,
-        num_workers=1,
+        num_workers=processes,
         prefetch_factor=4,
     )
     workers.wait()  # before the first one writes what the others read
     record = _Record(config, objective, folder, begin, on_event) if workers.rank == 0 else None
+    asked = _asked_to_stop()
     try:
         for step, batch in enumerate(loader, begin):
             for group in optimiser.param_groups:
                 group["lr"] = group["scale"] * learning_rate(config.optim, step, config.steps)
             noise_seed = config.seed * 2**32 + workers.rank * 2**31 + step
-            generator = torch.Generator().manual_seed(noise_seed)
+            generator = torch.Generator(device).manual_seed(noise_seed)
             with mixed:
-                loss, numbers = objective.loss(workers.part(batch), generator)
+                loss, numbers = objective.loss(on_device(workers.part(batch), device), generator)
             optimiser.zero_grad()
             loss.backward()
             workers.average(module)
@@ -103,10 +118,22 @@ def train(
                     with mixed:
                         record.evaluate(average)
                     record.save(module, average, optimiser)
+                elif asked:
+                    record.save(module, average, optimiser)
+            if asked:
+                break
     except KeyboardInterrupt:
         if record is not None:
             on_event({"step": record.done, "lost": record.done - record.saved})
         raise
+
+
+def _asked_to_stop() -> list[int]:
+    """A list that SIGTERM fills: the step is finished and saved, nothing is lost."""
+    asked: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
+    return asked
 
 
 class _Record:
@@ -128,14 +155,14 @@ class _Record:
         (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
         _forget_later(self.log, begin)
 
-    def step(self, done: int, loss: Tensor, norm: Tensor, numbers: dict[str, float]) -> None:
+    def step(self, done: int, loss: Tensor, norm: Tensor, numbers: dict[str, Tensor]) -> None:
         """Note a step that is done, and every few steps its numbers."""
         self.done = done
         if done % self.config.log_every == 0 or done == self.config.steps:
             now = time.perf_counter()
             seconds = round((now - self.since) / (done - self.timed), 4)
             self.since, self.timed = now, done
-            rounded = {name: round(value, 5) for name, value in numbers.items()}
+            rounded = {name: round(value.item(), 5) for name, value in numbers.items()}
             self._write({"loss": loss.item(), "norm": norm.item(), "seconds": seconds, **rounded})
 
     def is_due(self, done: int) -> bool:
@@ -159,6 +186,14 @@ class _Record:
         with self.log.open("a") as file:
             file.write(json.dumps(event) + "\n")
         self.on_event(event)
+
+
+def on_device(batch: BatchT, device: torch.device) -> BatchT:
+    """A dataclass of tensors, each moved there."""
+    given: Any = batch
+    moved = {f.name: getattr(given, f.name).to(device, non_blocking=True) for f in fields(given)}
+    there: BatchT = replace(given, **moved)
+    return there
 
 
 def make_writable(folder: Path) -> None:

@@ -4,151 +4,55 @@ Toybox clips are made once into FOLDER (another run takes them from there): plai
 slower to make, round trips through an autoencoder. They are spoilt, mirrored and moved a little
 on the way in, and a few are replaced by clips of nothing, so that the network learns to be
 unsure. bench-v1 plays no part. The weights, as float16, and their score on held-out
-scenes go to FOLDER/recogniser.safetensors.
+scenes go to FOLDER/recogniser.safetensors. A `--device` does all but the rendering, which
+`--processes` share.
 
 Axes: B batch, C channels, F frames, H W pixels, S slots.
 """
 
 import argparse
 import json
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
 from einops import rearrange
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overcrank.runtime import choose, precision
-from overcrank.shapes import ClipSize
+from overcrank.runtime import choose
 from overcrank.toybox import recogniser as names
-from overcrank.toybox.motion import pose
-from overcrank.toybox.recogniser import FRAMES, NAMES, OF_ACTOR, RATE, SIDE, SLOTS, prepare
-from overcrank.toybox.render import render
-from overcrank.toybox.scene import Scene, sample_scene
-from overcrank.toybox.truth import tracks
+from overcrank.toybox.recogniser import NAMES, OF_ACTOR
+from overcrank.train.recogniser_clips import NONE, Clips, held_out, stored_clips
 from overcrank.train.spoil import UNSURE, spoil
 from overcrank.vae import VAE
 from overcrank.weights import load_component
 from overcrank.weights.files import write_atomically
 
-PER_SHARD = 256
-TRAINING = 2**42
-"""First seed of the training clips, in the test split: unlike models, the recogniser has to know
-the pairs that training scenes never show, or it would read them wrong. bench-v1 has small seeds."""
-HELD_OUT = 2**40
-"""First seed of the test split that calibrates and scores."""
-CUTS = (slice(0, None, 8), slice(24), slice(5, None, 8), slice(14))
-"""The frames of a batch, in turn: few of many clips, which teach shapes, or the first seconds."""
-FRAMES_PER_STEP = 384
-NONE = -100
-"""Label of a slot that nobody stands in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clips:
-    """uint8 (B, F, H, W, 3) with labels (B, S) for each name of an actor, (B,) of the world, and
-    "centre" (B, S, F, 2), where actors are: x and y in [-1, 1] while inside of the frame."""
-
-    frames: Tensor
-    labels: dict[str, Tensor]
-
-    def __getitem__(self, picks: Tensor) -> "Clips":
-        return Clips(
-            self.frames[picks], {name: label[picks] for name, label in self.labels.items()}
-        )
-
-    @classmethod
-    def cat(cls, parts: "Sequence[Clips]") -> "Clips":
-        return cls(
-            torch.cat([part.frames for part in parts]),
-            {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels},
-        )
-
-
-def label(scene: Scene, rate: float = RATE) -> dict[str, Tensor]:
-    """Numbers of the right names and centres; actors stand from left to right at the beginning."""
-    actors = sorted(scene.actors, key=lambda actor: pose(actor, 0.0).x)
-    empty = [UNSURE if not actors else NONE] * (SLOTS - len(actors))
-    labels = {
-        name: torch.tensor([NAMES[name].index(getattr(actor, name)) for actor in actors] + empty)
-        for name in OF_ACTOR
-    }
-    labels["ground"] = torch.tensor(NAMES["ground"].index(scene.ground))
-    labels["actors"] = torch.tensor(len(actors) - 1 if actors else UNSURE)
-    labels["centre"] = torch.zeros(SLOTS, FRAMES, 2)
-    in_order = replace(scene, actors=tuple(actors))
-    for slot, track in enumerate(tracks(in_order, ClipSize(FRAMES + 1, SIDE, SIDE), rate)):
-        labels["centre"][slot] = torch.tensor(track[:FRAMES]) * 2 / SIDE - 1
-    return labels
-
-
-def make_clips(scenes: Sequence[Scene], dice: random.Random, vae: VAE | None = None) -> Clips:
-    """Rendered with small differences in tempo, and seen through `vae` if there is one."""
-    frames, labels = [], []
-    for scene in scenes:
-        tempo = dice.uniform(0.8, 1.25)
-        if vae is None:
-            seen = prepare(render(scene, ClipSize(FRAMES + 1, 128, 128), RATE / tempo), RATE)
-        else:
-            clip = render(scene, ClipSize(97, 128, 128), 24.0 / tempo)
-            seen = prepare(round_trip(vae, clip, dice.choice((0.0, 0.05, 0.1))), 24.0)
-        frames.append(((seen.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
-        labels.append(label(scene, RATE / tempo))
-    return Clips(
-        torch.stack(frames),
-        {name: torch.stack([each[name] for each in labels]) for name in labels[0]},
-    )
-
-
-def round_trip(vae: VAE, frames: Tensor, sigma: float = 0.0) -> Tensor:
-    """uint8 (F, H, W, 3) -> the same; the latents are noised to `sigma` on the way."""
-    video_BCFHW = frames.movedim(-1, 0)[None].float() / 127.5 - 1
-    with precision(choose("cpu", "auto")):
-        latent_BCTHW = vae.encode(video_BCFHW)
-        noise_BCTHW = torch.randn_like(latent_BCTHW)
-        told_B = torch.tensor([sigma]) if vae.config.denoises else None
-        output_BCFHW = vae.decode((1 - sigma) * latent_BCTHW + sigma * noise_BCTHW, told_B)
-    pixels = (output_BCFHW[0].float().movedim(0, -1) + 1) * 127.5
-    return pixels.round().clamp(0, 255).to(torch.uint8)
-
-
-def stored_clips(folder: Path, count: int, vae: VAE | None = None) -> Clips:
-    """`count` clips from the shards in `folder`, made where they are missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = [load_file(_shard(folder, n, vae)) for n in range(-(-count // PER_SHARD))]
-    return Clips.cat([Clips(tensors.pop("frames"), tensors) for tensors in shards])
-
-
-def _shard(folder: Path, number: int, vae: VAE | None) -> Path:
-    path = folder / f"{number:04d}.safetensors"
-    if not path.exists():
-        first = TRAINING + number * PER_SHARD + (2**39 if vae else 0)
-        dice = random.Random(first)
-        counts = [1 if dice.random() < 0.5 else None for _ in range(PER_SHARD)]
-        scenes = [sample_scene(first + i, split="test", actors=n) for i, n in enumerate(counts)]
-        scenes = [replace(s, actors=()) if dice.random() < 0.03 else s for s in scenes]
-        clips = make_clips(scenes, dice, vae)
-        with write_atomically(path) as temporary:
-            save_file({"frames": clips.frames, **clips.labels}, temporary)
-    return path
+LENGTHS = (24, 24, 24, 14)
+"""Frames of the batches, in turn: whole clips, and beginnings. Few frames far apart would teach
+shapes faster, but at the cost of motion."""
+ROUND_TRIPS = 0.45
+"""Part of each batch that has been through the autoencoder."""
+SETTLED = 0.75
+"""Part of training after which the normalisations keep their statistics (see `settle`)."""
 
 
 def loss_of(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     """Cross-entropy summed over names; the aim of an UNSURE label is the uniform distribution."""
-    total = torch.zeros(())
+    terms = []
     for name, scores in logits.items():
         log = scores.float().log_softmax(-1).flatten(0, -2)
         aim = labels[name].flatten()
         picked = log.gather(1, aim.clamp(min=0)[:, None])[:, 0]
         each = -torch.where(aim == UNSURE, log.mean(1), picked)
         asked = aim != NONE
-        total = total + (each * asked).sum() / asked.sum().clamp(min=1)
-    return total
+        terms.append((each * asked).sum() / asked.sum().clamp(min=1))
+    return torch.stack(terms).sum()
 
 
 class _Guide(nn.Module):
@@ -176,33 +80,48 @@ class _Guide(nn.Module):
         return loss_of({name: head(seen_BSFD) for name, head in self.heads.items()}, aims)
 
 
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What batches are drawn from: sets of clips, and the part of a batch that each gives."""
+
+    sets: Sequence[Clips]
+    parts: Sequence[float]
+
+    def batch(self, count: int, dice: torch.Generator) -> Clips:
+        """`count` clips, drawn on the device of `dice`, where the sets are as well."""
+        return Clips.cat(
+            [
+                clips[_picks(len(clips.frames), round(part * count), dice)]
+                for clips, part in zip(self.sets, self.parts, strict=True)
+            ]
+        )
+
+
 def fit(
     network: names.Recogniser,
-    sets: Sequence[Clips],
+    mixture: Mixture,
     steps: int,
     on_event: Callable[[dict[str, Any]], None],
+    *,
     lr: float,
+    batch: int,
 ) -> None:
-    """AdamW, a learning rate that rises and falls once; each set gives an equal part of a batch."""
-    guide = _Guide(network.config.stem[-1])
+    """AdamW, a learning rate that rises and falls once, on the device that `network` is on."""
+    device = network.queries_SD.device
+    guide = _Guide(network.config.stem[-1]).to(device)
     parameters = [*network.parameters(), *guide.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02)
+    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
-    dtype = choose("cpu", "auto").dtype
-    mixed = torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+    mixed = _mixed(device)
     network.train()
     for step in range(steps):
-        dice = torch.Generator().manual_seed(step)
-        cut = CUTS[step % len(CUTS)]
-        share = FRAMES_PER_STEP // len(range(FRAMES)[cut]) // len(sets)
-        picked = Clips.cat(
-            [clips[torch.randint(len(clips.frames), (share,), generator=dice)] for clips in sets]
-        )
-        picked.labels["centre"] = picked.labels["centre"][:, :, cut]
-        smear = 0.0 if cut.step else 0.3  # frames far apart are no neighbours
-        video, labels = spoil(picked.frames[:, cut], picked.labels, dice, smear=smear)
-        if cut.step:  # too few frames to see how things move
-            labels["motion"] = torch.full_like(labels["motion"], NONE)
+        if step == int(SETTLED * steps):
+            settle(network, mixture, batch)
+        dice = torch.Generator(device).manual_seed(step)
+        picked = mixture.batch(batch, dice)
+        frames = LENGTHS[step % len(LENGTHS)]
+        picked.labels["centre"] = picked.labels["centre"][:, :, :frames]
+        video, labels = spoil(picked.frames[:, :frames], picked.labels, dice)
         with mixed:
             cells_BFDHW = network.cells(video)
             loss = loss_of(network.answer(cells_BFDHW), labels) + guide(cells_BFDHW, labels)
@@ -213,25 +132,27 @@ def fit(
         schedule.step()
         if step % 50 == 49:
             on_event({"step": step + 1, "loss": round(loss.item(), 4)})
-    settle(network, sets[0])
 
 
 @torch.no_grad()
-def settle(network: names.Recogniser, clips: Clips, passes: int = 40) -> None:
-    """Give the normalisations the statistics of whole clips, which is what they will see.
+def settle(network: names.Recogniser, mixture: Mixture, batch: int, passes: int = 40) -> None:
+    """Give the normalisations the statistics of whole clips, and have them keep these.
 
-    Training leaves them a mixture with clips of few frames, which seem to move much faster; with
-    that, some swings are read as orbits and some spins as rest.
+    Until then each batch was normalised by its own. Statistics of a mixture with shorter clips
+    made some swings read as orbits and some spins as rest; what is trained from here on computes
+    exactly what a reader will.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a plain average
+    device = network.queries_SD.device
     network.train()
     for step in range(passes):
-        dice = torch.Generator().manual_seed(step)
-        picked = clips[torch.randint(len(clips.frames), (16,), generator=dice)]
-        network(spoil(picked.frames, picked.labels, dice)[0])
+        dice = torch.Generator(device).manual_seed(2**32 + step)
+        picked = mixture.batch(batch, dice)
+        with _mixed(device):
+            network(spoil(picked.frames, picked.labels, dice)[0])
     network.eval()
 
 
@@ -263,62 +184,84 @@ def _logits(network: names.Recogniser, clips: Clips) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in NAMES}
 
 
-def _held_out(numbers: range, vae: VAE | None) -> Clips:
-    scenes = [sample_scene(HELD_OUT + i, split="test", actors=1) for i in numbers]
-    return make_clips(scenes, random.Random(0), vae)
+def _picks(of: int, count: int, dice: torch.Generator) -> Tensor:
+    return torch.randint(of, (count,), generator=dice, device=dice.device)
 
 
-def _training_sets(folder: Path, rendered: int, round_trips: int, vae: VAE | None) -> list[Clips]:
-    """An eighth of a batch comes from round trips."""
-    sets = [stored_clips(folder / "rendered", rendered)]
+def _mixed(device: torch.device) -> torch.autocast:
+    dtype = choose(device, "auto").dtype
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def _mixture(options: argparse.Namespace, vae: VAE | None, device: torch.device) -> Mixture:
+    """The training clips, as bytes on the device."""
+    folder, processes = options.folder, options.processes
+    rendered = stored_clips(folder / "rendered", options.clips, processes=processes)
     if vae is None:
-        return sets
-    return sets * 7 + [stored_clips(folder / "round-trips", round_trips, vae)]
+        return Mixture([rendered.to(device)], [1.0])
+    seen = stored_clips(folder / "round-trips", options.round_trips, vae, processes)
+    return Mixture([rendered.to(device), seen.to(device)], [1 - ROUND_TRIPS, ROUND_TRIPS])
 
 
 def _write(network: names.Recogniser, path: Path, extra: dict[str, str]) -> None:
-    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.half().cpu() for name, tensor in network.state_dict().items()}
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, {**network.metadata(), **extra})
         temporary.chmod(0o644)  # save_file leaves it readable for its owner alone
 
 
-def main() -> None:
-    """Make the clips, train, calibrate, score, write."""
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--vae", type=Path)
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--clips", type=int, default=10240)
-    parser.add_argument("--round-trips", type=int, default=256)
+    parser.add_argument("--round-trips", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=1700, help="0 only calibrates and scores")
     parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--batch", type=int, default=16, help="clips; try 192 on an accelerator")
     parser.add_argument("--score-on", type=int, default=512)
-    options = parser.parse_args()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--processes", type=int, default=0, help="that render; 0: this one")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the clips, train, calibrate, score, write."""
+    options = _options()
     torch.manual_seed(0)
+    begin = perf_counter()
+    hardware = choose(options.device, "auto")
     vae = load_component(options.vae, "vae") if options.vae else None
     if vae is not None:
-        choose("cpu", "auto").place(vae)
+        hardware.place(vae)
     network = names.Recogniser(names.RecogniserConfig())
     if options.start:
         network = names.Recogniser.load(options.start)
+    network.to(hardware.device)
     options.folder.mkdir(parents=True, exist_ok=True)
     weights = options.folder / "recogniser.safetensors"
     with (options.folder / "metrics.jsonl").open("a") as log:
 
         def write(event: dict[str, Any]) -> None:
-            log.write(json.dumps(event) + "\n")
+            log.write(json.dumps({**event, "seconds": round(perf_counter() - begin, 1)}) + "\n")
             log.flush()
 
         if options.steps:
-            sets = _training_sets(options.folder, options.clips, options.round_trips, vae)
-            fit(network, sets, options.steps, write, options.lr)
+            mixture = _mixture(options, vae, hardware.device)
+            write({"clips": [len(clips.frames) for clips in mixture.sets]})
+            fit(network, mixture, options.steps, write, lr=options.lr, batch=options.batch)
             _write(network, weights, {})
+        network.half().float()  # what the file holds is what is judged
         count = options.score_on
-        calibrate(network, _held_out(range(count, count + count // 4), vae))
-        result = {"renders": score(network, _held_out(range(count), None))}
+
+        def unseen(numbers: range, through: VAE | None) -> Clips:
+            return held_out(numbers, through, options.processes).to(hardware.device)
+
+        calibrate(network, unseen(range(count, count + count // 4), vae))
+        result = {"renders": score(network, unseen(range(count), None))}
         if vae is not None:
-            result["through_vae"] = score(network, _held_out(range(count), vae))
+            result["through_vae"] = score(network, unseen(range(count), vae))
         write(result)
     _write(network, weights, {"score": json.dumps(result), "scored_on": str(count)})
 

@@ -18,16 +18,12 @@ Labels = dict[str, Tensor]
 
 
 def spoil(
-    frames_BFHWC: Tensor,
-    labels: Labels,
-    dice: torch.Generator,
-    blank: float = 0.06,
-    smear: float = 0.3,
+    frames_BFHWC: Tensor, labels: Labels, dice: torch.Generator, blank: float = 0.06
 ) -> tuple[Tensor, Labels]:
     """uint8 frames -> RGB about [-1, 1], (B, 3, F, H, W), with the labels that fit.
 
-    Clips are mirrored, moved, blurred, tinted and noisy; a part `smear` of them is smeared over
-    the neighbouring frames, a part `blank` is replaced by clips of nothing.
+    Clips are mirrored, moved, smeared over neighbouring frames, blurred, tinted and noisy; a part
+    `blank` of them is replaced by clips of nothing. All tensors are on the device of `dice`.
     """
     video_BCFHW = rearrange(frames_BFHWC, "b f h w c -> b c f h w").float() / 127.5 - 1
     mirrored_B = _chance(len(video_BCFHW), 0.5, dice)
@@ -36,16 +32,19 @@ def spoil(
     labels = _mirrored(labels, mirrored_B)
     shift_B2, zoom_B2 = theta_B23[:, :, 2], theta_B23.diagonal(dim1=1, dim2=2)
     labels["centre"] = (labels["centre"] - shift_B2[:, None, None]) / zoom_B2[:, None, None]
-    video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), smear, dice))
+    video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), 0.3, dice))
     for side in (44, 32, 24):
-        coarse_B = _chance(len(video_BCFHW), 0.1, dice)
-        video_BCFHW[coarse_B] = _coarse(video_BCFHW[coarse_B], side)
-    blocky_B = _chance(len(video_BCFHW), 0.25, dice)
-    video_BCFHW[blocky_B] = _blocky(video_BCFHW[blocky_B], float(_uniform((1,), 0.2, 0.8, dice)))
+        chosen = _chance(len(video_BCFHW), 0.1, dice).nonzero()[:, 0]
+        if len(chosen):
+            video_BCFHW[chosen] = _coarse(video_BCFHW[chosen], side)
+    chosen = _chance(len(video_BCFHW), 0.25, dice).nonzero()[:, 0]
+    if len(chosen):
+        blocks = _uniform((len(chosen), 1, 1, 1), 0.2, 0.8, dice)
+        video_BCFHW[chosen] = _blocky(video_BCFHW[chosen], blocks)
     tint = (len(video_BCFHW), 3, 1, 1, 1)
     video_BCFHW = video_BCFHW * _uniform(tint, 0.9, 1.1, dice) + _uniform(tint, -0.07, 0.07, dice)
     strength = 0.15 * _uniform((len(video_BCFHW), 1, 1, 1, 1), 0, 1, dice).square()
-    video_BCFHW += strength * torch.randn(video_BCFHW.shape, generator=dice)
+    video_BCFHW += strength * torch.randn(video_BCFHW.shape, generator=dice, device=dice.device)
     blank_B = _chance(len(video_BCFHW), blank, dice)
     for i in blank_B.nonzero()[:, 0].tolist():
         video_BCFHW[i] = _nothing(video_BCFHW[i].shape, dice)
@@ -53,17 +52,17 @@ def spoil(
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, dice: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=dice)
+    return low + (high - low) * torch.rand(shape, generator=dice, device=dice.device)
 
 
 def _chance(count: int, part: float, dice: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=dice) < part
+    return torch.rand(count, generator=dice, device=dice.device) < part
 
 
 def _mirrored(labels: Labels, mirrored_B: Tensor) -> Labels:
     """Left becomes right, and the actors, who come first in their slots, change order."""
     count_B = (labels["shape"] >= 0).sum(1)
-    slots_S = torch.arange(labels["shape"].shape[1])
+    slots_S = torch.arange(labels["shape"].shape[1], device=mirrored_B.device)
     reverse_BS = count_B[:, None] - 1 - slots_S
     swap_BS = mirrored_B[:, None] & (reverse_BS >= 0)
     order_BS = torch.where(swap_BS, reverse_BS, slots_S)
@@ -73,7 +72,7 @@ def _mirrored(labels: Labels, mirrored_B: Tensor) -> Labels:
         motion_BS == _LEFT, _RIGHT, torch.where(motion_BS == _RIGHT, _LEFT, motion_BS)
     )
     changed["motion"] = torch.where(mirrored_B[:, None], other_BS, motion_BS)
-    first_BS = torch.arange(len(order_BS))[:, None]
+    first_BS = torch.arange(len(order_BS), device=mirrored_B.device)[:, None]
     return {**labels, **changed, "centre": labels["centre"][first_BS, order_BS]}
 
 
@@ -81,7 +80,7 @@ def _moves(mirrored_B: Tensor, dice: torch.Generator) -> Tensor:
     """A shift of up to 4 %, a zoom of up to 8 %: where each place of a frame is taken from."""
     batch = len(mirrored_B)
     zoom_B = _uniform((batch,), 0.92, 1.08, dice)
-    theta_B23 = torch.zeros(batch, 2, 3)
+    theta_B23 = torch.zeros(batch, 2, 3, device=dice.device)
     theta_B23[:, 0, 0] = zoom_B * torch.where(mirrored_B, -1.0, 1.0)
     theta_B23[:, 1, 1] = zoom_B
     theta_B23[:, :, 2] = _uniform((batch, 2), -0.08, 0.08, dice)
@@ -112,19 +111,22 @@ def _coarse(video_BCFHW: Tensor, side: int) -> Tensor:
     return large.unflatten(1, (3, -1))
 
 
-def _blocky(video_BCFHW: Tensor, strength: float) -> Tensor:
+def _blocky(video_BCFHW: Tensor, strength_B111: Tensor) -> Tensor:
     """Details within blocks of 4 x 4 pixels are weakened."""
     flat = rearrange(video_BCFHW, "b c f h w -> b (c f) h w")
     blocks = F.interpolate(F.avg_pool2d(flat, 4), scale_factor=4.0)
-    return torch.lerp(flat, blocks, strength).unflatten(1, (3, -1))
+    return torch.lerp(flat, blocks, strength_B111).unflatten(1, (3, -1))
 
 
 def _nothing(shape: torch.Size, dice: torch.Generator) -> Tensor:
     """Noise, coarse or fine, still or moving, on some colour: (C, F, H, W)."""
     channels, frames, height, width = shape
-    coarse, moments = (int(torch.randint(1, n, (1,), generator=dice)) for n in (33, 9))
+    sizes = torch.rand(2, generator=dice, device=dice.device).tolist()
+    coarse, moments = 1 + int(32 * sizes[0]), 1 + int(8 * sizes[1])
     seeds = torch.randn(
-        (1, channels, moments, max(2, height // coarse), max(2, width // coarse)), generator=dice
+        (1, channels, moments, max(2, height // coarse), max(2, width // coarse)),
+        generator=dice,
+        device=dice.device,
     )
     field = F.interpolate(seeds, (frames, height, width), mode="trilinear")[0]
     strength, ground = _uniform((1,), 0.02, 0.8, dice), _uniform((3, 1, 1, 1), -0.8, 0.8, dice)

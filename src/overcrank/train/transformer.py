@@ -1,82 +1,86 @@
-"""What trains the transformer: rectified flow on latents, text and first frames in one batch.
+"""What trains the transformer: rectified flow on latents, all conditions in the same batches.
 
-    x_s = (1 - s) z + s noise,   loss = mean of w |v(x_s, s, text) - (noise - z)|^2
-
-The level s is drawn from a logit-normal shifted by the number of tokens. With some probability
-the first latent frame is given clean, at level 0 and outside the loss (image-to-video), and the
-text is left out (for classifier-free guidance). The weight w of a token grows with the part of
-its pixels where an actor is seen. Sources: LTX-Video, arXiv:2501.00103, section
-2.3; Ho & Salimans, arXiv:2207.12598.
+The level is drawn from a logit-normal shifted by the number of tokens, the conditions as `Given`
+says; with some probability the text is left out (for classifier-free guidance). Sources:
+LTX-Video, arXiv:2501.00103, section 2.3; Ho & Salimans, arXiv:2207.12598.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from overcrank.data.batches import Batch, LatentBatches, collate
 from overcrank.data.latents import LatentCache
-from overcrank.flow import mix, shifted_logit_normal, velocity
-from overcrank.shapes import LatentSize
+from overcrank.runtime import Hardware
 from overcrank.train.config import RunConfig
-from overcrank.transformer import PRESETS, Transformer, token_positions
+from overcrank.train.given import Given, draw_levels, flow_loss
+from overcrank.train.loop import on_device
+from overcrank.transformer import PRESETS, Transformer
 from overcrank.weights.store import load_component, save_component
 
 HELD_OUT = 64
-"""The first clips of the cache are never trained on."""
+"""The first clips of a cache are never trained on."""
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_TOKENS_AT_ONCE = 16384
+"""Of held-out clips: as many of the 64 as this leaves room for."""
 
 
 class TransformerObjective:
-    """Trains a `Transformer` on cached latents."""
+    """Trains a `Transformer` on cached latents, `caches` by their size in pixels."""
 
-    def __init__(self, config: RunConfig, cache: LatentCache, latent_hash: str) -> None:
-        self.config, self.cache, self.latent_hash = config, cache, latent_hash
+    def __init__(
+        self,
+        config: RunConfig,
+        caches: Mapping[int, LatentCache],
+        latent_hash: str,
+        hardware: Hardware,
+    ) -> None:
+        self.config, self.caches, self.latent_hash = config, caches, latent_hash
+        self.hardware = hardware
         if config.start_from is None:
             self.module = Transformer(PRESETS[config.preset])
             self.module.initialise()
         else:
             self.module = load_component(config.start_from, "transformer")
+        hardware.place(self.module)
+        self.module.train()
 
     def data(self) -> Dataset[Batch]:
         """Batch number `step`."""
-        return LatentBatches(
-            self.cache,
-            self._shape,
-            steps=self.config.steps,
-            seed=self.config.seed,
-            drop_text=self.config.conditions.drop_text,
-            held_out=HELD_OUT,
-        )
+        return latent_batches(self.config, self.caches)
 
-    def _shape(self, step: int) -> tuple[int, int]:
-        stage = self.config.stage(step)
-        return stage.batch, stage.clip.latent.frames
-
-    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and what is worth logging."""
-        samples, tokens = len(batch.latent_BCTHW), batch.latent_BCTHW[0, 0].numel()
-        sigma_B = shifted_logit_normal(samples, tokens=tokens, generator=generator)
-        share = self.config.conditions.first_frame
-        given_B = torch.rand(samples, generator=generator) < share
+        conditions = self.config.conditions
+        sigma_BT = draw_levels(batch, conditions, generator)
+        given = Given.draw(batch, conditions, generator)
         extra = self.config.actor_weight
-        loss_B = flow_loss(self.module, batch, sigma_B, given_B, generator, extra)
-        return loss_B.mean(), {"low": _mean(loss_B[sigma_B < 0.5]), "given": _mean(loss_B[given_B])}
+        loss_B = flow_loss(self.module, batch, sigma_BT, given, generator, extra)
+        with torch.no_grad():
+            low = loss_B[sigma_BT.mean(1) < 0.5].mean()
+            known = loss_B[given.frames_BT.any(1)].mean()
+        return loss_B.mean(), {"low": low, "given": known}
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, _folder: Path, step: int) -> dict[str, float]:
-        """Loss on clips never trained on, with fixed noise, for each of some noise levels."""
+        """Loss on clips never trained on, with fixed noise, by size of clips and noise level."""
         assert isinstance(module, Transformer)
-        frames = self._shape(step - 1)[1]
-        batch = collate(self.cache, range(HELD_OUT), frames, [0] * HELD_OUT, [False] * HELD_OUT)
-        losses = {}
-        for level in LEVELS:
-            generator = torch.Generator().manual_seed(0)
-            sigma_B, given_B = torch.full((HELD_OUT,), level), torch.zeros(HELD_OUT) > 0
-            loss_B = flow_loss(module, batch, sigma_B, given_B, generator)
-            losses[f"held_out_{level}"] = loss_B.mean().item()
+        device, losses = self.hardware.device, {}
+        stages = self.config.stages_at(step - 1)
+        for size, frames in sorted({s.size: s.clip.latent.frames for s in stages}.items()):
+            count = max(1, min(HELD_OUT, _TOKENS_AT_ONCE // (frames * (size // 32) ** 2)))
+            held_out = collate(
+                self.caches[size], range(count), frames, [0] * count, [False] * count
+            )
+            batch = on_device(held_out, device)
+            for level in LEVELS:
+                generator = torch.Generator(device).manual_seed(0)
+                sigma_B = torch.full((count,), level, device=device)
+                loss_B = flow_loss(module, batch, sigma_B, Given.nothing(batch), generator)
+                losses[f"held_out_{size}_{level}"] = loss_B.mean().item()
         return losses
 
     def export(self, module: nn.Module, folder: Path) -> None:
@@ -86,38 +90,18 @@ class TransformerObjective:
         save_component(folder / "transformer.safetensors", "transformer", module, extra=extra)
 
 
-def flow_loss(
-    module: Transformer,
-    batch: Batch,
-    sigma_B: Tensor,
-    given_B: Tensor,
-    generator: torch.Generator,
-    actor_weight: float = 0.0,
-) -> Tensor:
-    """Squared error of the velocity per sample; `given_B` samples know their first frame.
+def latent_batches(config: RunConfig, caches: Mapping[int, LatentCache]) -> LatentBatches:
+    """The batches of a run on cached latents."""
 
-    A token full of actors weighs 1 + `actor_weight`, an empty one 1.
-    """
-    size = LatentSize(*batch.latent_BCTHW.shape[2:])
-    clean_BNC = rearrange(batch.latent_BCTHW, "b c t h w -> b (t h w) c")
-    noise_BNC = torch.randn(clean_BNC.shape, generator=generator)
-    first_N = torch.arange(size.tokens) < size.height * size.width
-    pinned_BN = given_B[:, None] & first_N
-    sigma_BN = torch.where(pinned_BN, 0.0, sigma_B[:, None])
-    unit_N3 = token_positions(size, 1.0, causal=module.config.causal_positions)
-    positions_BN3 = unit_N3.repeat(len(clean_BNC), 1, 1)
-    positions_BN3[..., 0] /= batch.frame_rate_B[:, None]
-    predicted_BNC = module(
-        mix(clean_BNC, noise_BNC, sigma_BN[..., None]),
-        sigma_BN,
-        positions_BN3,
-        batch.text_BLD,
-        batch.keep_BL,
+    def shape_of(step: int) -> tuple[int, int]:
+        stage = config.stage(step)
+        return stage.batch, stage.clip.latent.frames
+
+    return LatentBatches(
+        lambda step: caches[config.stage(step).size],
+        shape_of,
+        steps=config.steps,
+        seed=config.seed,
+        drop_text=config.conditions.drop_text,
+        held_out=HELD_OUT,
     )
-    error_BN = (predicted_BNC.float() - velocity(clean_BNC, noise_BNC)).square().mean(-1)
-    weight_BN = (~pinned_BN) * (1 + actor_weight * batch.actors_BTHW.flatten(1))
-    return (error_BN * weight_BN).sum(1) / weight_BN.sum(1)
-
-
-def _mean(values: Tensor) -> float:
-    return values.mean().item() if len(values) else float("nan")

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from overcrank.data.crops import Crops, ToyCrops
+from overcrank.data.film import Film
+from overcrank.data.world import World
 from overcrank.errors import RequestError
 from overcrank.flow import mix
 from overcrank.metrics import haar3d, psnr
-from overcrank.runtime import choose
+from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene, truth
 from overcrank.train.config import RunConfig
@@ -32,15 +34,15 @@ STATISTICS_MOMENTUM = 0.02
 
 
 class VAEObjective:
-    """Trains a `VAE` on toybox crops."""
+    """Trains a `VAE` on crops of clips."""
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
+    def __init__(self, config: RunConfig, hardware: Hardware, world: World | None = None) -> None:
+        self.config, self.hardware, self.world = config, hardware, world or World()
         if config.start_from is None:
             vae = VAE(PRESETS[config.preset])
         else:
             vae = load_component(config.start_from, "vae")
-        choose("cpu", config.precision).place(vae)
+        hardware.place(vae)
         parts = {"encoder", "decoder"}
         if not set(config.freeze) < parts:
             raise RequestError(
@@ -53,13 +55,21 @@ class VAEObjective:
 
     def data(self) -> Dataset[Crops]:
         """Batch number `step`."""
-        return ToyCrops(self.config.seed, self.config.steps, self._shape)
+        film = self.config.film
+        return ToyCrops(
+            self.config.seed,
+            self.config.steps,
+            self._shape,
+            world=self.world,
+            film=Film(film.file) if film else None,
+            film_share=film.share if film else 0.0,
+        )
 
     def _shape(self, step: int) -> tuple[int, int, int]:
         stage = self.config.stage(step)
         return stage.batch, stage.frames, stage.size
 
-    def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and what is worth logging."""
         weights, vae = self.config.loss, self.module
         video_BCFHW = to_video(batch.frames)
@@ -67,11 +77,14 @@ class VAEObjective:
         if "encoder" not in self.config.freeze:
             self._follow_statistics(posterior.mean_BCTHW)
         raw = posterior.sample(generator).float()
-        levels = torch.rand(2, len(raw), generator=generator)
+        device = generator.device
+        levels = torch.rand(2, len(raw), generator=generator, device=device)
         sigma_B = levels[0] * weights.max_sigma * (levels[1] < 0.7)
         # The scale of this very batch, with its gradient: were it a constant, the encoder could
         # escape the noise by growing.
-        noise = torch.randn(raw.shape, generator=generator) * _spread(posterior.mean_BCTHW)
+        noise = torch.randn(raw.shape, generator=generator, device=device) * _spread(
+            posterior.mean_BCTHW
+        )
         centre = vae.per_channel_statistics.mean[:, None, None, None]
         noisy = mix(raw - centre, noise, sigma_B[:, None, None, None, None]) + centre
         output = vae.decoder(noisy, sigma_B).float()
@@ -84,10 +97,10 @@ class VAEObjective:
         with torch.no_grad():
             decibels = psnr(output, video_BCFHW).mean()
         return total, {
-            "l1": l1.item(),
-            "psnr": decibels.item(),
-            "kl": kl.item(),
-            "log_var": posterior.log_var_B1THW.mean().item(),
+            "l1": l1.detach(),
+            "psnr": decibels,
+            "kl": kl.detach(),
+            "log_var": posterior.log_var_B1THW.detach().mean(),
         }
 
     @torch.no_grad()
@@ -108,7 +121,7 @@ class VAEObjective:
             scene = sample_scene(10_000 + seed, split="test")
             frames = render(scene, HELD_OUT)
             video = to_video(frames[None])
-            output = module.decode(module.encode(video)).float()
+            output = module.decode(module.encode(video.to(self.hardware.device))).float().cpu()
             masks = truth(scene, HELD_OUT).masks.any(0)
             whole.append(psnr(output, video).item())
             inside.append(psnr(output, video, masks[None, None]).item())
@@ -119,27 +132,24 @@ class VAEObjective:
             "held_out_actor_psnr": sum(inside) / len(inside),
         }
 
+    def _measure_statistics(self, vae: VAE) -> None:
+        """Mean and deviation of every latent channel over 64 clips."""
+        parts = []
+        for seed in range(2**41, 2**41 + 64):
+            frames = self.world.render(self.world.scene(seed, "train"), HELD_OUT, 24.0)
+            video = to_video(frames[None]).to(self.hardware.device)
+            parts.append(vae.posterior(video).mean_BCTHW.double().movedim(1, 0).flatten(1))
+        flat = torch.cat(parts, dim=1)
+        vae.per_channel_statistics.mean.copy_(flat.mean(1))
+        vae.per_channel_statistics.std.copy_(flat.std(1))
+
     @torch.no_grad()
     def export(self, module: nn.Module, folder: Path) -> None:
         """Write `vae.safetensors`, with latent statistics measured anew if they may have moved."""
         assert isinstance(module, VAE)
         if "encoder" not in self.config.freeze:
-            _measure_statistics(module)
+            self._measure_statistics(module)
         save_component(folder / "vae.safetensors", "vae", module)
-
-
-def _measure_statistics(vae: VAE) -> None:
-    """Mean and deviation of every latent channel over 64 clips."""
-    total, squares, count = torch.zeros(128), torch.zeros(128), 0
-    for seed in range(64):
-        scene = sample_scene(2**41 + seed, split="train")
-        video = to_video(render(scene, HELD_OUT)[None])
-        flat = vae.posterior(video).mean_BCTHW.float().movedim(1, 0).flatten(1)
-        total, squares = total + flat.sum(1), squares + flat.square().sum(1)
-        count += flat.shape[1]
-    mean = total / count
-    vae.per_channel_statistics.mean.copy_(mean)
-    vae.per_channel_statistics.std.copy_((squares / count - mean.square()).sqrt())
 
 
 def _spread(mean_BCTHW: Tensor) -> Tensor:

@@ -26,8 +26,11 @@ class Posterior:
     log_var_B1THW: Tensor
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw."""
-        noise = torch.randn(self.mean_BCTHW.shape, generator=generator, dtype=torch.float32)
+        """One draw; the generator's device decides where its noise is made."""
+        device = self.mean_BCTHW.device if generator is None else generator.device
+        noise = torch.randn(
+            self.mean_BCTHW.shape, generator=generator, dtype=torch.float32, device=device
+        )
         return self.mean_BCTHW + torch.exp(0.5 * self.log_var_B1THW) * noise.to(self.mean_BCTHW)
 
     def kl(self) -> Tensor:
