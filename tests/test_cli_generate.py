@@ -176,6 +176,9 @@ WRONG: list[tuple[list[object], str]] = [
     (["--set", "decode_sigma=nothing"], "decode_sigma"),
     (["--set", "guidance.scale=nan"], "got --set guidance.scale=nan: try --guidance-scale nan"),
     (["--set", "num_frames=9"], "try --num-frames 9"),
+    (["--set", "text_encoder=t5"], "try --text-encoder t5"),
+    (["--passes", 3], "--passes is a whole number from 1 to 2, got 3"),
+    (["--passes", 2], "got --passes=2"),
     (["--set", "sigmas=[1.0,0.5"], "try --set 'sigmas=[1.0, 0.75, 0.5, 0.25]'"),
     (["--set", "guidance.stg_layers=[1"], "try --set 'guidance.stg_layers=[1]'"),
     (["--set", "guidance.rescale=.nan"], "--set guidance.rescale is a number from 0 to 1"),
@@ -310,6 +313,8 @@ def test_the_flags_are_a_contract() -> None:
         "--output", "-o", "--image", "--model", "--width", "--height", "--num-frames",
         "--seconds", "--fps", "--steps", "--guidance-scale", "--seed", "--dtype", "--set",
         "--metadata", "--no-metadata", "--json", "--help", "-h",
+        "--vae", "--text-encoder", "--allow-mismatch", "--upscaler", "--passes",
+        "--lora", "--reference", "--enhance",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "overcrank"
 GROUND = {"errors", "shapes", "noise", "flow"}
 NETWORKS = {"text", "transformer", "vae", "toybox"}
 TOOLS = {"data", "metrics", "conditioning", "runtime", "weights", "media"}
-CLIP = {"request", "plan", "estimate", "video", "pipeline"}
+CLIP = {"request", "walks", "plan", "estimate", "denoise", "video", "pipeline"}
 CALLERS = {"train", "serve", "evaluate", "bench"}
 
 BELOW_TOOLS = GROUND | NETWORKS
@@ -36,10 +36,12 @@ MAY_KNOW: dict[str, set[str]] = {
     "conditioning": BELOW_TOOLS | {"media"},
     "data": BELOW_TOOLS | {"media", "metrics"},
     "request": BELOW_CLIP,
-    "plan": BELOW_CLIP | {"request"},
-    "estimate": BELOW_CLIP | {"plan"},
+    "walks": BELOW_CLIP | {"request"},
+    "plan": BELOW_CLIP | {"request", "walks"},
+    "estimate": BELOW_CLIP | {"walks", "plan"},
+    "denoise": BELOW_CLIP | {"request", "walks", "plan"},
     "video": BELOW_CLIP,
-    "pipeline": BELOW_CLIP | {"request", "plan", "estimate", "video"},
+    "pipeline": BELOW_CLIP | {"request", "plan", "estimate", "denoise", "video"},
     **dict.fromkeys(CALLERS, BELOW_CALLERS),
     "cli": BELOW_CALLERS | CALLERS,
     "__init__": FRONT_DOOR,

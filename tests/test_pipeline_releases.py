@@ -57,11 +57,13 @@ def test_each_release_says_how_it_is_run(name: str) -> None:
     row: Release = RELEASES[name]
     small = {"height": 32, "width": 64, "num_frames": 9, "guidance": 1.0}
     got = plan(replace(nano_model(), release=row), decode_sigma=row.decode_sigma, **small)
-    assert (got.frame_rate, got.steps) == (row.frame_rate, row.one.steps)
-    assert (got.schedule, got.stochastic) == (row.one.schedule, row.one.stochastic)
+    (walk,) = got.walks
+    assert (got.frame_rate, walk.steps) == (row.frame_rate, row.one.steps)
+    expected = row.one.schedule.sigmas(row.one.steps, tokens=got.size.latent.tokens)
+    assert torch.equal(walk.sigmas, expected)
+    assert walk.stochastic == row.one.stochastic
     assert got.negative_prompt == row.negative_prompt
-    assert got.sigmas()[-1] == 0
-    assert len(got.sigmas()) == row.one.steps + 1
+    assert walk.sigmas[-1] == 0
     assert got.decode_noise == (row.decode_noise or 0)
 
 
@@ -75,12 +77,12 @@ def test_the_sampler_of_a_release_runs_to_zero_and_noise_is_put_back() -> None:
     """As upstream: (1 - 0.025) of the latents and 0.025 of noise, told as 0.05."""
     got = plan(model("ltxv-2b-0.9.5"))
     assert (got.stop, got.decode_noise, got.decode_sigma) == (0.0, 0.025, 0.05)
-    assert torch.equal(got.sigmas(), linear_quadratic(8))
+    assert torch.equal(got.walks[0].sigmas, linear_quadratic(8))
 
 
 def test_noise_levels_that_a_distilled_model_was_not_trained_for_are_refused() -> None:
     distilled = model("ltxv-2b-0.9.8-distilled")
-    assert plan(distilled, sigmas=[1.0, 0.725]).steps == 2
+    assert plan(distilled, sigmas=[1.0, 0.725]).walks[0].steps == 2
     with pytest.raises(RequestError, match="got 0.5: choose from"):
         plan(distilled, sigmas=[1.0, 0.5])
     with pytest.raises(RequestError, match="from 1 to 8, got 9"):
@@ -120,15 +122,16 @@ def test_a_reference_video_needs_a_model_that_knows_it() -> None:
     knows_not = model("ltxv-2b-0.9.5")
     with pytest.raises(RequestError, match="got one: add an IC-LoRA"):
         plan(knows_not, conditions=[video])
-    pipe = Pipeline(replace(knows_not, in_context=True), device="cpu", dtype="float32")
+    pipe = Pipeline(knows_not, device="cpu", dtype="float32")
+    pipe.model.fuser.in_context = True
     followed, free = clip(pipe, conditions=[video]), clip(pipe)
     assert followed.latents.shape == free.latents.shape
     assert not torch.equal(followed.latents, free.latents)
 
 
 def test_pictures_are_treated_as_the_release_was_trained() -> None:
-    (published,) = plan(model("ltxv-2b-0.9.5"), image=PICTURE).conditions
-    (own,) = plan(nano_model(), image=PICTURE).conditions
+    (published,) = plan(model("ltxv-2b-0.9.5"), image=PICTURE).walks[0].conditions
+    (own,) = plan(nano_model(), image=PICTURE).walks[0].conditions
     assert (published.describe()["crf"], own.describe()["crf"]) == (29, 0)
 
 

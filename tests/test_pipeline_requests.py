@@ -12,6 +12,7 @@ from nano_model import embeds, nano_pipeline
 from overcrank import Clip, Guidance, Image, Request, load
 from overcrank.errors import MediaError, RequestError, SizeError
 from overcrank.pipeline import Pipeline
+from overcrank.weights import open_model
 
 PICTURE = torch.zeros(32, 64, 3, dtype=torch.uint8)
 
@@ -46,6 +47,8 @@ def test_the_arguments_of_a_pipeline_are_a_contract() -> None:
             "on_step": None,
             "strict_size": False,
             "image_noise": 0.0,
+            "enhance": None,
+            "passes": None,
         }
 
 
@@ -183,6 +186,9 @@ def test_a_dtype_that_is_not_ours_is_refused() -> None:
         (lambda pipe: pipe.generate(), "missing .*'request': give request"),
         (lambda _: load(None), "got None: try 'pocket'"),  # type: ignore[arg-type]
         (lambda _: load("pocket", devise="cpu"), "did you mean device?"),  # type: ignore[call-arg]
+        (lambda _: load("pocket", textencoder="t5"), "did you mean text_encoder?"),  # type: ignore[call-arg]
+        (lambda _: open_model("pocket", lora=()), "got lora: did you mean loras?"),  # type: ignore[call-arg]
+        (lambda pipe: pipe.fuse(in_contxt=True), "did you mean in_context?"),
     ],
 )
 def test_wrong_arguments_are_refused_in_words(

@@ -204,12 +204,12 @@ def test_a_run_that_lost_its_configuration_is_not_resumed(
     tmp_path: Path, content: bytes | None
 ) -> None:
     """Its seed could be another one, and half of the run would see other data."""
-    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None)
+    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None, CPU)
     (tmp_path / "config.yaml").unlink()
     if content is not None:
         (tmp_path / "config.yaml").write_bytes(content)
     with pytest.raises(ModelError, match="is not known, got .* from config.yaml: write its kind"):
-        train(vae_run(), Line(), tmp_path, lambda _event: None)
+        train(vae_run(), Line(), tmp_path, lambda _event: None, CPU)
 
 
 def test_an_interrupted_run_says_how_many_steps_are_lost(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ FOLDERS: dict[str, tuple[Spoil, str]] = {
     ),
     "shard missing": (
         lambda f: next((f / "transformer").glob("*-00001-*")).unlink(),
-        "No such file",
+        "no such file",
     ),
     "stray in the index": (
         change_file(

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from overcrank.errors import ModelError, RequestError
+from overcrank.weights import open_model
 from overcrank.weights.convert import Target, convert, open_checkpoint
 from overcrank.weights.mapped import Tensors
-from overcrank.weights.model import open_model
 from overcrank.weights.origin import ORIGIN_KEY
 from overcrank.weights.own import read_own
 from tiny_checkpoints import LAYOUTS, assert_bit_equal, contents, embedded, tiny, write_tiny

@@ -91,7 +91,7 @@ def test_the_command_prints_one_json_object(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inspect_command(str(folder), json=True)
-    assert json.loads(capsys.readouterr().out) == describe(str(folder))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(describe(str(folder))))
 
 
 def test_the_command_prints_tables_of_both_networks(

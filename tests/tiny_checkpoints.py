@@ -1,7 +1,6 @@
 """The published layouts at reduced width, with random weights, as Lightricks would store them."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,12 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from overcrank.transformer import PRESETS as TRANSFORMERS
-from overcrank.vae import PRESETS as VAES
 from overcrank.weights.checkpoint import Checkpoint
 from overcrank.weights.mapped import Tensors
-from overcrank.weights.releases import RELEASES
-from overcrank.weights.synthetic import random_checkpoint
+from overcrank.weights.synthetic import reduced_release
 
 LAYOUTS = {
     "0.9.0": "ltxv-2b-0.9",
@@ -29,18 +25,8 @@ UNREAD = ("mean-of-stds", "mean-of-stds_over_std-of-means", "channel")
 def tiny(
     layout: str = "0.9.5", *, width: int = 8, dtype: torch.dtype = torch.bfloat16
 ) -> Checkpoint:
-    """All blocks of a release, few channels: 2 or 3 transformer blocks of 2 or 4 heads."""
-    release = RELEASES[LAYOUTS[layout]]
-    large = release.scale == "13b"
-    transformer = replace(
-        TRANSFORMERS[release.transformer_preset],
-        layers=3 if large else 2,
-        heads=4 if large else 2,
-        head_width=16 if large else 12,
-        text_width=24,
-    )
-    vae = replace(VAES[release.vae_preset], base_width=width)
-    return random_checkpoint(transformer, vae, release=release, dtype=dtype)
+    """All kinds of blocks of a release: 2 or 3 transformer blocks of 2 or 4 heads."""
+    return reduced_release(LAYOUTS[layout], width=width, dtype=dtype)
 
 
 def lightricks_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 Memory is counted: what is surely held at once, so a clip that needs more than is free cannot be
 made. Time is measured on the model's own networks: one transformer block on a few tokens and the
 decoder on a few cells, after a call to warm up, scaled to the plan by the number of operations.
-Tokens that conditions add are not counted.
+Neither are tokens that conditions add counted, nor the upscaler between two passes.
 
 Axes: B batch, 1; N tokens, L text tokens, D width, P pairs; C T H W of a latent.
 """
@@ -19,6 +19,7 @@ from overcrank.plan import Plan
 from overcrank.runtime import Hardware, free_memory, precision
 from overcrank.shapes import FRAMES_PER_CELL, LATENT_CHANNELS
 from overcrank.transformer import Transformer
+from overcrank.walks import Walk
 from overcrank.weights import Model
 
 FEW_TOKENS, FEW_TOKENS_GPU = 256, 4096
@@ -61,12 +62,13 @@ def _needed(plan: Plan, model: Model, hardware: Hardware, *, kept: bool) -> dict
     activation are held; at the end of the decoder its last layer's input twice, and the pixels.
     The frames of a video are held once more when they are joined.
     """
-    size, config, decoder = plan.size, model.transformer.config, model.vae.config
-    item = hardware.dtype.itemsize
-    denoising = size.latent.tokens * config.width * (2 + 2 * config.ff_multiple) * item
+    size, decoded = plan.size, plan.walks[-1].size
+    config, decoder = model.transformer.config, model.vae.config
+    item, tokens = hardware.dtype.itemsize, max(walk.size.latent.tokens for walk in plan.walks)
+    denoising = tokens * config.width * (2 + 2 * config.ff_multiple) * item
     at_once = min(size.frames, FRAMES_PER_CELL) if decoder.causal_decoder else size.frames
     values = 3 + 2 * decoder.base_width / decoder.patch_size**2
-    decoding = int(at_once * size.height * size.width * values * item)
+    decoding = int(at_once * decoded.height * decoded.width * values * item)
     frames = kept * size.frames * size.height * size.width * 3
     if hardware.device.type == "cpu":
         return {"cpu": max(denoising, decoding + frames, 2 * frames)}
@@ -75,8 +77,8 @@ def _needed(plan: Plan, model: Model, hardware: Hardware, *, kept: bool) -> dict
 
 def _denoising(plan: Plan, model: Model, hardware: Hardware) -> float:
     """Seconds of all calls of the transformer."""
-    network, tokens = model.transformer, plan.size.latent.tokens
-    few = min(tokens, FEW_TOKENS if hardware.device.type == "cpu" else FEW_TOKENS_GPU)
+    network, largest = model.transformer, max(walk.size.latent.tokens for walk in plan.walks)
+    few = min(largest, FEW_TOKENS if hardware.device.type == "cpu" else FEW_TOKENS_GPU)
     width, dtype = network.config.width, network.scale_shift_table.dtype
     h_BND = torch.zeros(1, few, width, device=hardware.device, dtype=dtype)
     modulation_BT6D = h_BND.new_zeros(1, 1, 6, width)
@@ -87,10 +89,14 @@ def _denoising(plan: Plan, model: Model, hardware: Hardware) -> float:
         lambda: block(h_BND, modulation_BT6D, context_BLD, rotation_BNP2, keep_BL=None, skip=None),
         hardware,
     )
-    times = measured * _operations(network, tokens) / _operations(network, few)
-    guidance = [plan.guidance.at(float(level)) for level in plan.sigmas()[:-1]]
-    calls = sum(1 + now.uses_negative + now.uses_perturbed for now in guidance)
-    return times * calls * network.config.layers
+    operations = sum(_calls(w) * _operations(network, w.size.latent.tokens) for w in plan.walks)
+    return measured * network.config.layers * operations / _operations(network, few)
+
+
+def _calls(walk: Walk) -> int:
+    """Of the transformer, as many as guidance needs in each step."""
+    guidance = [walk.guidance.at(float(level)) for level in walk.sigmas[:-1]]
+    return sum(1 + now.uses_negative + now.uses_perturbed for now in guidance)
 
 
 def _operations(network: Transformer, tokens: int) -> int:
@@ -108,7 +114,7 @@ def _operations(network: Transformer, tokens: int) -> int:
 
 def _decoding(plan: Plan, model: Model, hardware: Hardware) -> float:
     """Seconds of the decoder, which takes the same for each cell."""
-    latent = plan.size.latent
+    latent = plan.walks[-1].size.latent
     side = FEW_CELLS if hardware.device.type == "cpu" else FEW_CELLS_GPU
     few = (min(latent.frames, 2), min(latent.height, side), min(latent.width, side))
     latent_BCTHW = torch.zeros(1, LATENT_CHANNELS, *few, device=hardware.device)

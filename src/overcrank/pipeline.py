@@ -1,39 +1,37 @@
 """The one way from a request to frames: `Pipeline.stream`.
 
 Axes: B batch, always 1; N video tokens, C latent channels, T H W cells of the latent grid,
-L text tokens, D text width, F frames.
+L text tokens, D text width, F frames, H W pixels.
 """
 
 import inspect
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial, wraps
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from overcrank import noise
-from overcrank.conditioning import LatentState
-from overcrank.errors import RequestError, RunError
+from overcrank.denoise import Denoised, Denoiser, gaussian
+from overcrank.errors import RequestError, RunError, in_words
 from overcrank.estimate import Estimate, check_memory, estimate
-from overcrank.flow import Guidance, VelocityFn, euler, guided
+from overcrank.flow.tone import tone_map
 from overcrank.plan import Plan
-from overcrank.request import Request, in_words
+from overcrank.request import Request
 from overcrank.runtime import Stages, choose, peak_memory
-from overcrank.shapes import LATENT_CHANNELS
-from overcrank.text import TextEmbedding
-from overcrank.transformer import token_positions
+from overcrank.text import PromptEnhancer, TextEmbedding
 from overcrank.video import Outcome, Report, Video
-from overcrank.weights import Model, open_model
+from overcrank.weights import Extras, LoRAFile, Model, ModelFiles, read_weighted
+from overcrank.weights.lora import Report as FusedReport
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-_UNPERTURBED = Guidance()
 Stream = Generator[Tensor, None, Outcome]
 """uint8 (n, H, W, 3), first to last; the generator returns the outcome."""
 
@@ -86,8 +84,12 @@ class Pipeline:
         self.hardware = choose(device, dtype)
         self.model = model
         self.vae, self.transformer = model.vae, model.transformer
-        for network in (self.vae, self.transformer):
-            self.hardware.place(network)
+        self._enhancers: dict[str, PromptEnhancer] = {}
+        self.reads_once = False
+        """Whether large text models make room as soon as a prompt is read."""
+        for network in (self.vae, self.transformer, model.upsampler):
+            if network is not None:
+                self.hardware.place(network)
 
     @classmethod
     @in_words
@@ -97,11 +99,52 @@ class Pipeline:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
+        **extras: Unpack[Extras],
     ) -> Self:
-        """Open a preset by its name, or a model folder."""
+        """Open a preset by its name, a folder or file of any format, or a hub id.
+
+        `extras` are those of `weights.Extras`: vae, text_encoder, upscaler, loras, in_context,
+        allow_mismatch, progress.
+        """
         if not isinstance(source, str | Path):
-            raise RequestError(f"a model is a name or a folder, got {source!r}: try 'pocket'")
-        return cls(open_model(source), device=device, dtype=dtype)
+            raise RequestError(
+                f"a model is a name, a folder or a file, got {source!r}: try 'pocket'"
+            )
+        return cls.of_files(ModelFiles.find(source, **extras), device=device, dtype=dtype)
+
+    @classmethod
+    def of_files(
+        cls,
+        files: ModelFiles,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+    ) -> Self:
+        """Load files that are found already."""
+        hardware = choose(device, dtype)
+        model = files.load(hardware.dtype, hardware.device)
+        pipe = cls(model, device=hardware.device, dtype=hardware.dtype)
+        files.fuse_into(model)
+        return pipe
+
+    @in_words
+    def fuse(self, *loras: LoRAFile, in_context: bool = False) -> tuple[FusedReport, ...]:
+        """Run with these LoRAs, and no others: a file or hub id each, or a pair with a weight.
+
+        `in_context`: one of them is an IC-LoRA, so that reference videos are heeded.
+        """
+        read = [read_weighted(each) for each in loras]
+        return self.model.fuser.fuse(*read, in_context=in_context)
+
+    def unfuse(self) -> None:
+        """Take out all LoRAs: the weights are bit for bit what they were."""
+        self.model.fuser.unfuse()
+
+    def drop_text_models(self) -> None:
+        """Free what encodes and enhances prompts; it is read again when it is needed."""
+        self._enhancers.clear()
+        if self.model.text_encoder is not None:
+            self.model.text_encoder.drop()
 
     @_asks(Request)
     def __call__(self, request: Request) -> Video | list[Video]:
@@ -110,8 +153,7 @@ class Pipeline:
         if not request.is_batch:
             return _gather(self._make(*plans[0]))
         readings = [self._read(plan, stages) for plan, stages in plans]
-        if self.model.text_encoder is not None:
-            self.model.text_encoder.drop()  # a large one makes room
+        self.drop_text_models()  # large ones make room
         return [
             _gather(self._make(*plan, reading))
             for plan, reading in zip(plans, readings, strict=True)
@@ -144,52 +186,58 @@ class Pipeline:
             )
         if request.is_batch:
             raise RequestError(
-                f"a stream is one clip, got {len(request.each())} prompts: stream them one by one"
+                f"a stream is one clip, got {len(request.each())}: stream them one by one"
             )
         return self._make(*self._plan(request, kept=kept))
 
     def _plan(self, request: Request, *, kept: bool) -> tuple[Plan, Stages]:
-        """Decide, and load the text encoder; the clock of the clip starts here."""
+        """Decide, enhance the prompt, load the text encoder; the clip's clock starts here."""
         stages = Stages(self.hardware, ("prepare", "text", "denoise", "decode"))
         with stages.stage("prepare", mixed=False), _naming_lack_of_memory():
             plan = Plan.make(request, self.model)
             check_memory(plan, self.model, self.hardware, kept=kept)
+            plan = self._enhanced(plan)
             if plan.texts and self.model.text_encoder is not None:
                 self.model.text_encoder.prepare(plan.texts)
         return plan, stages
 
+    def _enhanced(self, plan: Plan) -> Plan:
+        """With the prompt that a language model made of it, where that was asked for."""
+        request = plan.request
+        named = request.enhance
+        if named is None:
+            return plan
+        if not isinstance(named, PromptEnhancer):
+            name, hardware = str(named), self.hardware
+            if name not in self._enhancers:
+                self._enhancers[name] = PromptEnhancer(
+                    name, device=hardware.device, dtype=hardware.dtype
+                )
+            named = self._enhancers[name]
+        assert isinstance(request.prompt, str)
+        enhanced = named.enhance(request.prompt, plan.seed)
+        return replace(
+            plan, request=replace(request, prompt=enhanced.prompt), enhanced=enhanced.recipe
+        )
+
     def _make(self, plan: Plan, stages: Stages, reading: Reading | None = None) -> Stream:
         with _naming_lack_of_memory():
-            return (yield from self._stages(plan, stages, reading or self._read(plan, stages)))
+            if reading is None:
+                reading = self._read(plan, stages)
+                if self.reads_once:
+                    self.drop_text_models()
+            return (yield from self._stages(plan, stages, reading))
 
     def _stages(self, plan: Plan, stages: Stages, reading: Reading) -> Stream:
         """Noise, conditions, schedule, guidance, sampler, decoder: all that follows the text."""
         with stages.stage("denoise"):
-            state = self._noise(plan)
-            for condition in plan.conditions:
-                state = condition.apply(state, self.vae)
-            velocity = guided(
-                self._velocity(reading.text, state),
-                self._velocity(reading.negative, state),
-                plan.guidance,
-                perturb=lambda now: self._velocity(reading.text, state, now),
-            )
-            tokens_BNC = euler(
-                velocity,
-                state.tokens_BNC,
-                plan.sigmas(),
-                cap=state.cap_BN if plan.conditions else 1.0,
-                before_step=lambda step, level, tokens: state.shaken(
-                    tokens, step, level, plan.request.image_noise
-                ),
-                fresh_noise=partial(state.fresh, "fresh") if plan.stochastic else None,
-                on_step=_progress(plan),
-            )
-            latent_BCTHW = state.latent(tokens_BNC)
+            texts = (reading.text, reading.negative)
+            done = Denoiser(plan, self.model, self.hardware.device, *texts).run()
+            latent_BCTHW = done.latent
             _check_finite(latent_BCTHW, "the latents")
 
         with stages.stage("decode"):
-            noisy_BCTHW = self._for_decoder(plan, state, tokens_BNC)
+            noisy_BCTHW = self._for_decoder(plan, done)
         yield from stages.each("decode", _showing_something(self._decode(plan, noisy_BCTHW)))
 
         report = Report(
@@ -210,7 +258,7 @@ class Pipeline:
         with stages.stage("text", mixed=False), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             text = self._embed(request.prompt, request.prompt_embeds, request.prompt_attention_mask)
-            if plan.guidance.uses_negative:
+            if plan.uses_negative:
                 negative = self._embed(plan.negative_prompt, request.negative_prompt_embeds, None)
             else:
                 negative = text
@@ -230,52 +278,24 @@ class Pipeline:
         device = self.hardware.device
         return TextEmbedding(embeds_BLD.to(device, torch.float32), mask_BL.to(device, torch.bool))
 
-    def _noise(self, plan: Plan) -> LatentState:
-        latent_BCTHW = plan.request.latents
-        if latent_BCTHW is None:
-            latent_BCTHW = _gaussian(plan, "start")
-        causal = self.transformer.config.causal_positions
-        return LatentState.free(
-            latent_BCTHW.to(self.hardware.device, torch.float32),
-            token_positions(plan.size.latent, plan.frame_rate, causal=causal),
-            frame_rate=plan.frame_rate,
-            seed=plan.request.seed,
-            causal=causal,
-        )
-
-    def _velocity(
-        self, text: TextEmbedding, state: LatentState, perturbed: Guidance = _UNPERTURBED
-    ) -> VelocityFn:
-        def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
-            v: Tensor = self.transformer(
-                tokens,
-                sigma,
-                state.positions_BNX,
-                text.embeds_BLD,
-                text.keep_BL,
-                stg_layers=perturbed.stg_layers,
-                stg_mode=perturbed.stg_mode,
-            )
-            return v.float()
-
-        return velocity
-
-    def _for_decoder(self, plan: Plan, state: LatentState, tokens_BNC: Tensor) -> Tensor:
+    def _for_decoder(self, plan: Plan, done: Denoised) -> Tensor:
         """All tokens at the noise level that the decoder is told.
 
         Free tokens are there already unless the sampler went on to zero; tokens that were held
         back by a condition are cleaner. From level s to level r:
         x_r = a x_s + sqrt(r^2 - (a s)^2) noise, a = (1 - r) / (1 - s).
         """
-        level = plan.decode_noise
-        if level == plan.stop and not plan.conditions:
-            return state.latent(tokens_BNC)
-        now_BN1 = state.own(state.cap_BN).clamp(max=plan.stop)[..., None]
-        kept_BN1 = (1 - level) / (1 - now_BN1)
-        added_BN1 = (level**2 - (kept_BN1 * now_BN1) ** 2).clamp(min=0).sqrt()
-        fresh_BNC = rearrange(_gaussian(plan, "decode"), "b c t h w -> b (t h w) c")
-        own_BNC = kept_BN1 * state.own(tokens_BNC) + added_BN1 * fresh_BNC.to(tokens_BNC)
-        return state.latent(own_BNC)
+        level, state, walk = plan.decode_noise, done.state, plan.walks[-1]
+        if level == plan.stop and not walk.conditions:
+            noisy_BCTHW = done.latent
+        else:
+            now_BN1 = state.own(state.cap_BN).clamp(max=plan.stop)[..., None]
+            kept_BN1 = (1 - level) / (1 - now_BN1)
+            added_BN1 = (level**2 - (kept_BN1 * now_BN1) ** 2).clamp(min=0).sqrt()
+            fresh_BNC = rearrange(gaussian(plan, walk, "decode"), "b c t h w -> b (t h w) c")
+            tokens_BNC = state.own(done.tokens_BNC)
+            noisy_BCTHW = state.latent(kept_BN1 * tokens_BNC + added_BN1 * fresh_BNC.to(tokens_BNC))
+        return noisy_BCTHW if plan.two is None else tone_map(noisy_BCTHW, plan.two.tone_map)
 
     def _decode(self, plan: Plan, latent_BCTHW: Tensor) -> Iterator[Tensor]:
         """Chunks of frames on the host; all at once if the decoder needs the whole clip."""
@@ -288,7 +308,12 @@ class Pipeline:
             videos = iter([self.vae.decode(latent_BCTHW, sigma_B)])
         for video_BCFHW in videos:
             _check_finite(video_BCFHW, "the frames")
-            pixels_FHWC = rearrange(video_BCFHW.float(), "1 c f h w -> f h w c")
+            pixels_FCHW = rearrange(video_BCFHW.float(), "1 c f h w -> f c h w")
+            size = (plan.size.height, plan.size.width)
+            if pixels_FCHW.shape[2:] != size:  # two passes end at another one
+                # Clipped before it is scaled, as upstream.
+                pixels_FCHW = interpolate(pixels_FCHW.clamp(-1, 1), size, mode="bilinear")
+            pixels_FHWC = rearrange(pixels_FCHW, "f c h w -> f h w c")
             frames = ((pixels_FHWC + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             yield frames.cpu().contiguous()
 
@@ -321,23 +346,6 @@ def _naming_lack_of_memory() -> Iterator[None]:
             "the clip does not fit into memory, got no more from the system: "
             "make it smaller or shorter"
         ) from error
-
-
-def _gaussian(plan: Plan, purpose: str) -> Tensor:
-    size = plan.size.latent
-    cells = (LATENT_CHANNELS, size.height, size.width)
-    noise_TCHW = noise.gaussian(plan.request.seed, purpose, cells, size.frames)
-    return rearrange(noise_TCHW, "t c h w -> 1 c t h w")
-
-
-def _progress(plan: Plan) -> Callable[[int, Tensor], None]:
-    total = len(plan.sigmas()) - 1
-
-    def after_step(step: int, _: Tensor) -> None:
-        if plan.request.on_step is not None:
-            plan.request.on_step(step + 1, total)
-
-    return after_step
 
 
 def _showing_something(chunks: Iterator[Tensor]) -> Iterator[Tensor]:

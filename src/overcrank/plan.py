@@ -1,18 +1,18 @@
 """A request with every gap filled: exactly what will be done, and the recipe that says so."""
 
-from dataclasses import asdict, dataclass
-
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from overcrank import __version__
-from overcrank.conditioning import Clip, Image, Reference
 from overcrank.errors import RequestError, SizeError
-from overcrank.flow import Guidance, GuidanceByLevel, Schedule
+from overcrank.flow import Guidance, GuidanceByLevel
 from overcrank.request import Request, check_size
 from overcrank.runtime import Hardware
 from overcrank.shapes import LATENT_CHANNELS, ClipSize
+from overcrank.walks import Walk, decide, passes_of
 from overcrank.weights import Model
+from overcrank.weights.opening import NO_TEXT_ENCODER
+from overcrank.weights.releases import TwoPasses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,26 +23,26 @@ class Plan:
     """For the prompt, tensors and callbacks."""
     negative_prompt: str
     size: ClipSize
+    """Of the frames; those of the walks are scaled to it."""
     frame_rate: float
-    steps: int
-    schedule: Schedule
-    stochastic: bool
-    """Whether the sampler puts fresh noise back after each step."""
-    guidance: Guidance | GuidanceByLevel
-    conditions: tuple[Image | Clip | Reference, ...]
+    walks: tuple[Walk, ...]
+    two: TwoPasses | None
+    """How the second walk goes on from the first; None: there is one."""
     stop: float
-    """The level at which the sampler stops."""
+    """The level at which the last walk ends."""
     decode_noise: float
     """The level of the latents that the decoder gets."""
     decode_sigma: float | None
     """The level it is told; None for a decoder that does not denoise."""
     remarks: tuple[str, ...]
-    """In what the clip lies outside of what the model was made for."""
+    """What was assumed of the model, and in what the clip lies outside of what it was made for."""
+    enhanced: Mapping[str, object] = field(default_factory=dict)
+    """How a language model made the prompt, if it did."""
 
     @classmethod
     def make(cls, request: Request, model: Model) -> "Plan":
         """Fill the gaps with the model's own recommendations; refuse what the model cannot do."""
-        advice, walk = model.advice, model.advice.walk
+        advice = model.advice
         size = check_size(
             request.num_frames or advice.size.frames,
             request.height or advice.size.height,
@@ -55,33 +55,43 @@ class Plan:
         if sigma is None or not model.vae.config.denoises:
             sigma = 0.0
         noise = advice.decode_noise if request.decode_noise is None else request.decode_noise
-        guidance = walk.guidance if request.guidance is None else request.guidance
-        _check_conditions(request, model)
+        stop = sigma if noise is None else 0.0
+        outside = () if advice.trained is None else advice.trained.remarks(size, rate)
+        fused = (remark for each in model.fuser.reports for remark in each.remarks)
         negative = request.negative_prompt
         plan = cls(
             request=request,
             negative_prompt=advice.negative_prompt if negative is None else negative,
             size=size,
             frame_rate=rate,
-            steps=len(request.sigmas or ()) or request.num_inference_steps or walk.steps,
-            schedule=walk.schedule,
-            stochastic=walk.stochastic,
-            guidance=guidance
-            if isinstance(guidance, Guidance | GuidanceByLevel)
-            else Guidance(scale=float(guidance)),
-            conditions=tuple(
-                given.opened(size, crf=advice.crf) for given in request.all_conditions()
-            ),
-            stop=sigma if noise is None else 0.0,
+            walks=decide(request, model, size, rate, stop),
+            two=passes_of(request, model),
+            stop=stop,
             decode_noise=sigma if noise is None else noise,
             decode_sigma=sigma if model.vae.config.denoises else None,
-            remarks=() if advice.trained is None else advice.trained.remarks(size, rate),
+            remarks=(*model.remarks, *fused, *outside),
         )
         _check_text(plan, model)
-        _check_layers(plan.guidance, model)
+        for walk in plan.walks:
+            _check_layers(walk.guidance, model)
         _check_latents(plan)
-        _check_levels(plan)
         return plan
+
+    @property
+    def seed(self) -> int:
+        """Of this one clip."""
+        assert isinstance(self.request.seed, int), self.request.seed
+        return self.request.seed
+
+    @property
+    def steps(self) -> int:
+        """Of all walks."""
+        return sum(walk.steps for walk in self.walks)
+
+    @property
+    def uses_negative(self) -> bool:
+        """Whether the negative prompt matters in any walk."""
+        return any(walk.guidance.uses_negative for walk in self.walks)
 
     @property
     def texts(self) -> list[str]:
@@ -89,37 +99,39 @@ class Plan:
         request, texts = self.request, []
         if isinstance(request.prompt, str):
             texts.append(request.prompt)
-        if self.guidance.uses_negative and request.negative_prompt_embeds is None:
+        if self.uses_negative and request.negative_prompt_embeds is None:
             texts.append(self.negative_prompt)
         return texts
 
-    def sigmas(self) -> Tensor:
-        """The levels the sampler visits, steps + 1 of them."""
-        if self.request.sigmas is not None:
-            return torch.tensor([*self.request.sigmas, self.stop])
-        return self.schedule.sigmas(self.steps, tokens=self.size.latent.tokens, end=self.stop)
-
     def recipe(self, model: Model, hardware: Hardware) -> dict[str, object]:
         """Plain values that make the same clip again, on the same kind of machine."""
-        request, size = self.request, self.size
+        request, size, first = self.request, self.size, self.walks[0]
         return {
             "overcrank": __version__,
             "model": model.name,
             "release": None if model.release is None else model.release.name,
             "hashes": dict(model.hashes),
+            "allow_mismatch": model.mismatch_allowed,
             "device": hardware.device.type,
             "dtype": str(hardware.dtype).removeprefix("torch."),
+            "loras": [
+                {"name": each.name, "weight": each.weight, "layers": len(each.matched)}
+                for each in model.fuser.reports
+            ],
+            "in_context": model.fuser.in_context,
+            "enhanced": dict(self.enhanced),
             "prompt": request.prompt,
             "negative_prompt": self.negative_prompt,
             "width": size.width,
             "height": size.height,
             "num_frames": size.frames,
             "frame_rate": self.frame_rate,
-            "num_inference_steps": self.steps,
+            "num_inference_steps": first.asked,
             "sigmas": None if request.sigmas is None else list(request.sigmas),
-            "guidance": asdict(self.guidance),
-            "seed": request.seed,
-            "conditions": [condition.describe() for condition in self.conditions],
+            "guidance": asdict(first.guidance),
+            "passes": [] if self.two is None else [walk.recipe() for walk in self.walks],
+            "seed": self.seed,
+            "conditions": [condition.describe() for condition in first.conditions],
             "decode_sigma": self.decode_sigma,
             "decode_noise": request.decode_noise,
             "image_noise": request.image_noise,
@@ -147,11 +159,9 @@ def _check_text(plan: Plan, model: Model) -> None:
     if model.open_text_encoder is not None:
         return
     if request.prompt_embeds is None:
-        raise RequestError(
-            f"{model.name} has no text encoder, got a prompt: give prompt_embeds instead"
-        )
-    if plan.guidance.uses_negative and request.negative_prompt_embeds is None:
-        scale = max(entry.scale for entry in plan.guidance.entries)
+        raise RequestError(NO_TEXT_ENCODER.format(name=model.name))
+    if plan.uses_negative and request.negative_prompt_embeds is None:
+        scale = max(entry.scale for walk in plan.walks for entry in walk.guidance.entries)
         raise RequestError(
             f"{model.name} has no text encoder for the negative prompt that guidance needs, got "
             f"guidance {scale:g}: give negative_prompt_embeds, or guidance 1"
@@ -168,36 +178,8 @@ def _check_layers(guidance: Guidance | GuidanceByLevel, model: Model) -> None:
             )
 
 
-def _check_conditions(request: Request, model: Model) -> None:
-    for condition in request.all_conditions():
-        if isinstance(condition, Reference):
-            if not model.in_context:
-                raise RequestError(
-                    f"{model.name} does not know what to do with a reference video, got one: "
-                    "add an IC-LoRA that was trained for it, or leave it out"
-                )
-        elif condition.at > 0 and not model.advice.keyframes:
-            raise RequestError(
-                f"{model.name} was trained with conditions at frame 0 only, got "
-                f"at={condition.at}: try at=0, or a published model of 0.9.5 or later"
-            )
-
-
-def _check_levels(plan: Plan) -> None:
-    given = plan.request.sigmas
-    if given is None:
-        plan.sigmas()  # which refuses numbers of steps that the schedule does not have
-        return
-    plan.schedule.check(tuple(given))
-    if given[-1] <= plan.stop:
-        raise RequestError(
-            f"the last of sigmas must be above decode_sigma, got {given[-1]} and "
-            f"{plan.stop}: leave it out, or lower decode_sigma"
-        )
-
-
 def _check_latents(plan: Plan) -> None:
-    given, latent = plan.request.latents, plan.size.latent
+    given, latent = plan.request.latents, plan.walks[0].size.latent
     right = (1, LATENT_CHANNELS, latent.frames, latent.height, latent.width)
     if given is not None and tuple(given.shape) != right:
         raise SizeError(

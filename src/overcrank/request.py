@@ -1,23 +1,21 @@
 """What may be asked for, and what is left of it when a model has filled the gaps."""
 
-import difflib
-import inspect
 import operator
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
 from itertools import pairwise
-from typing import ParamSpec, TypeGuard, TypeVar, get_args
+from os import PathLike
+from typing import Any, TypeGuard, get_args
 
 from torch import Tensor
 
 from overcrank.conditioning import Clip, Image, Reference
 from overcrank.conditioning.image import Picture, check_picture
-from overcrank.errors import RequestError, SizeError
+from overcrank.errors import RequestError, SizeError, in_words
 from overcrank.flow import Guidance, GuidanceByLevel, SkipMode
 from overcrank.shapes import MAX_FRAMES, MAX_SIDE, PIXELS_PER_CELL, ClipSize
-from overcrank.text import is_text
+from overcrank.text import PromptEnhancer, is_text
 from overcrank.weights.card import (
     MAX_DECODE_SIGMA,
     MAX_FRAME_RATE,
@@ -31,35 +29,6 @@ MAX_SEED = 2**63 - 1
 
 OnStep = Callable[[int, int], None]
 """Called with (step, total) after each step; what it raises ends the run."""
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def in_words(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Refuse arguments that a method does not have in words, with the nearest one it has."""
-    signature = inspect.signature(method)
-    known = list(signature.parameters)[1:]
-
-    @wraps(method)
-    def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:
-            unknown = next((name for name in kwargs if name not in known), None)
-            if unknown is None:
-                raise RequestError(
-                    f"the arguments do not fit, got: {error}: give {', '.join(known)}, each once"
-                ) from None
-            near = [name for name in known if unknown in name]
-            near = near or difflib.get_close_matches(unknown, known, 1)
-            raise RequestError(
-                f"no argument has this name, got {unknown}: "
-                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
-            ) from None
-        return method(*args, **kwargs)
-
-    return checked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +50,8 @@ class Request:
     """The level each step starts from, falling; instead of a number of steps."""
     guidance: float | Guidance | GuidanceByLevel | None = None
     """A number is classifier-free guidance of that scale, and nothing else."""
-    seed: int = 0
+    seed: int | Sequence[int] = 0
+    """Of several prompts, one for all or one for each; several of one prompt: several clips."""
     latents: Tensor | None = None
     """What the sampler starts from, (1, C, T, H, W), instead of noise."""
     prompt_embeds: Tensor | None = None
@@ -99,6 +69,11 @@ class Request:
     """Refuse pictures and frames of another size, instead of fitting them."""
     image_noise: float = 0.0
     """How much what a condition fixes is shaken in each step, for livelier clips; try 0.15."""
+    enhance: str | PathLike[str] | PromptEnhancer | None = None
+    """A language model, by hub id or folder, that makes a short prompt long; None: as it is."""
+    passes: int | None = None
+    """1, or 2: small first, then upscaled and refined as the release says. None: 2 where the model
+    has an upscaler. Steps, sigmas, guidance and latents are those of the first pass."""
 
     def __post_init__(self) -> None:
         self._check_text()
@@ -109,7 +84,8 @@ class Request:
             ("num_inference_steps", 1, MAX_STEPS),
         ):
             check_whole(name, getattr(self, name), low, high)
-        check_whole("seed", self.seed, 0, MAX_SEED, optional=False)
+        check_whole("passes", self.passes, 1, 2)
+        self._check_seeds()
         check_number("frame_rate", self.frame_rate, MIN_FRAME_RATE, MAX_FRAME_RATE)
         check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA)
         check_number("decode_noise", self.decode_noise, 0, MAX_DECODE_SIGMA)
@@ -121,24 +97,39 @@ class Request:
     @property
     def is_batch(self) -> bool:
         """Whether the answer is a list of clips."""
-        if self.prompt_embeds is not None:
-            return len(self.prompt_embeds) > 1
-        return not isinstance(self.prompt, str)
+        return self._texts > 1 or not isinstance(self.seed, int) or self._lists_prompts
 
     def each(self) -> list["Request"]:
         """One request for every clip asked for."""
+        alone = [replace(self, seed=0, **text) for text in self._each_text()]
+        seeds = [self.seed] * len(alone) if isinstance(self.seed, int) else list(self.seed)
+        alone *= len(seeds) if len(alone) == 1 else 1
+        return [replace(one, seed=seed) for one, seed in zip(alone, seeds, strict=True)]
+
+    @property
+    def _lists_prompts(self) -> bool:
+        return self.prompt_embeds is None and not isinstance(self.prompt, str)
+
+    @property
+    def _texts(self) -> int:
+        """How many different ones are given."""
         if self.prompt_embeds is not None:
-            mask = self.prompt_attention_mask
-            return [
-                replace(
-                    self,
-                    prompt_embeds=self.prompt_embeds[i : i + 1],
-                    prompt_attention_mask=None if mask is None else mask[i : i + 1],
-                )
-                for i in range(len(self.prompt_embeds))
-            ]
-        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or ()
-        return [replace(self, prompt=prompt) for prompt in prompts]
+            return len(self.prompt_embeds)
+        return 1 if isinstance(self.prompt, str) else len(self.prompt or ())
+
+    def _each_text(self) -> list[dict[str, Any]]:
+        """The fields that tell the clips apart, besides the seed."""
+        embeds, mask = self.prompt_embeds, self.prompt_attention_mask
+        if embeds is None:
+            prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or ()
+            return [{"prompt": prompt} for prompt in prompts]
+        return [
+            {
+                "prompt_embeds": embeds[i : i + 1],
+                "prompt_attention_mask": None if mask is None else mask[i : i + 1],
+            }
+            for i in range(len(embeds))
+        ]
 
     def all_conditions(self) -> tuple[Image | Clip | Reference, ...]:
         """The conditions, `image` among them."""
@@ -176,6 +167,11 @@ class Request:
                     f"{name} are (clips, text tokens, width), got {tuple(tensor.shape)}: "
                     "add the dimension that is missing"
                 )
+        if self.enhance is not None and embeds is not None:
+            raise RequestError(
+                f"a prompt is enhanced before it is encoded, got enhance={_shown(self.enhance)} "
+                "with prompt_embeds: give a prompt instead"
+            )
         if negative is not None and len(negative) != 1:
             raise RequestError(
                 f"negative_prompt_embeds are for all clips alike, got {len(negative)}: give one"
@@ -185,6 +181,17 @@ class Request:
             raise RequestError(
                 "prompt_attention_mask goes with prompt_embeds and has their first two "
                 f"dimensions, got {tuple(mask.shape)} for {given}: give both, or no mask"
+            )
+
+    def _check_seeds(self) -> None:
+        listed = isinstance(self.seed, Sequence) and not isinstance(self.seed, str)
+        for seed in self.seed if listed else [self.seed]:  # type: ignore[union-attr]
+            check_whole("seed", seed, 0, MAX_SEED, optional=False)
+        count = len(self.seed) if listed else 1  # type: ignore[arg-type]
+        if listed and (count == 0 or self._texts not in (1, count)):
+            raise RequestError(
+                f"there is one seed for all clips, or one for each, got {count} for {self._texts} "
+                "prompts: give as many of both, or one prompt"
             )
 
     def _check_conditions(self) -> None:

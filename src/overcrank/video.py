@@ -15,8 +15,8 @@ from overcrank.media import write_mp4
 class Report:
     """What a clip cost; memory is in bytes.
 
-    `seconds` has the stages prepare (deciding, and loading the text encoder), text, denoise and
-    decode.
+    `seconds` has the stages prepare (deciding, enhancing the prompt, and loading the text encoder),
+    text, denoise and decode.
     """
 
     seconds: Mapping[str, float]
@@ -68,7 +68,7 @@ class Video:
         recipe = {
             key: value
             for key, value in self.recipe.items()
-            if metadata or key not in ("prompt", "negative_prompt")
+            if metadata or key not in ("prompt", "negative_prompt", "enhanced")
         }
         tags = {"overcrank": "generated", "comment": json.dumps(recipe)}
         write_mp4(path, [self.frames], self.frame_rate, metadata=tags)

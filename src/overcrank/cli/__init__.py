@@ -19,10 +19,12 @@ from overcrank.errors import OvercrankError, RunError
 Arguments = ParamSpec("Arguments")
 
 COMMANDS = {
+    "convert": "Write a model in another format.",
     "eval": "Measure a model on the frozen benchmark.",
     "generate": "Make a clip from text.",
     "inspect": "Show what is in a model.",
     "train": "Train a model.",
+    "verify": "Compare our numbers with independent ones.",
 }
 """Command `name` is the function `name_command` of the module `overcrank.cli.name`."""
 

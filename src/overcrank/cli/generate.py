@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overcrank.cli.progress import Progress
-from overcrank.cli.values import SETTABLE, naming_flags, number, read_settings, whole
+from overcrank.cli.values import SETTABLE, naming_flags, number, read_settings, weighted, whole
 from overcrank.errors import RequestError
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
 
 if TYPE_CHECKING:
     from overcrank.estimate import Estimate
+    from overcrank.flow import Guidance, GuidanceByLevel
     from overcrank.request import Request
     from overcrank.video import Video
-    from overcrank.weights import Defaults
+    from overcrank.weights import Extras
+    from overcrank.weights.advice import Advice
 
 LONG = 30.0
 """Seconds from which on a clip is announced."""
@@ -30,7 +32,37 @@ def generate_command(
     prompt: Annotated[str, typer.Argument(help="What the clip shows.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The mp4 to write.")],
     image: Annotated[Path | None, typer.Option(help="A picture to begin with.")] = None,
-    model: Annotated[str, typer.Option(help="A preset or a model folder.")] = "pocket",
+    model: Annotated[
+        str, typer.Option(help="A preset, a folder or file of any format, or a hub id.")
+    ] = "pocket",
+    vae: Annotated[
+        str | None, typer.Option(help="Another autoencoder than the model's own: file, folder, id.")
+    ] = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(help="T5 for a published model: folder, file or hub id.")
+    ] = None,
+    upscaler: Annotated[
+        str | None,
+        typer.Option(help="Latent upscaler, a file or OWNER/NAME/FILE: two passes."),
+    ] = None,
+    passes: Annotated[
+        int | None,
+        typer.Option(parser=whole, metavar="INT", help="1 or 2; by default 2 with an upscaler."),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH[:WEIGHT]", help="A LoRA file; may be repeated."),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A video to follow; needs an IC-LoRA made for such.")
+    ] = None,
+    enhance: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A language model that makes a short prompt long."),
+    ] = None,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Run files that do not belong together.")
+    ] = False,
     width: Annotated[
         int | None,
         typer.Option(parser=whole, metavar="INT", help=f"In pixels, a multiple of 32. {OWN}"),
@@ -99,10 +131,21 @@ def generate_command(
             "num_inference_steps": steps,
             "guidance": guidance_scale,
             "seed": seed,
+            "passes": passes,
+            "enhance": enhance,
             **settings,
         }
-        wish = Wish(request, refinements, seconds, image)
-        video, spent, remarks = _make(start, wish, output, model, dtype, metadata)
+        wish = Wish(request, refinements, seconds, image, reference)
+        extras: Extras = {
+            "vae": vae,
+            "text_encoder": text_encoder,
+            "upscaler": upscaler,
+            "loras": [weighted(each) for each in lora or []],
+            "in_context": reference is not None,
+            "allow_mismatch": allow_mismatch,
+            "progress": sys.stderr.isatty(),
+        }
+        video, spent, remarks = _make(start, wish, output, (model, extras), dtype, metadata)
     summary = _summary(video, output, spent, remarks)
     print(json_format.dumps(summary) if json else _in_words(summary))
 
@@ -116,23 +159,27 @@ class Wish:
     """Fields of guidance besides its scale."""
     seconds: float | None
     image: Path | None
+    reference: Path | None
 
 
 def _make(
-    start: float, wish: Wish, output: str, model: str, dtype: str, metadata: bool
+    start: float, wish: Wish, output: str, model: tuple[str, "Extras"], dtype: str, metadata: bool
 ) -> tuple["Video", dict[str, float], list[str]]:
     """The clip, the seconds besides its own stages and since `start` in all, and remarks."""
-    import overcrank
     from overcrank.media import check_output
-    from overcrank.weights.card import Card
-    from overcrank.weights.model import find_model
+    from overcrank.pipeline import Pipeline
+    from overcrank.weights import ModelFiles
 
     # Whatever can be refused without the networks is refused before they are loaded.
     check_output(output)
-    request, remarks = _request(wish, Card.read(find_model(model)).defaults)
+    source, extras = model
+    files = ModelFiles.find(source, **extras)
+    files.check_prompt()
+    request, remarks = _request(wish, files.advice)
     with Progress() as progress:
         progress.stage("load")
-        pipe = overcrank.load(model, dtype=dtype)
+        pipe = Pipeline.of_files(files, dtype=dtype)
+        pipe.reads_once = True
         loaded = perf_counter()
         progress.stage("text")
         _announce(pipe.estimate(request))
@@ -164,7 +211,8 @@ def _announce(estimate: "Estimate") -> None:
         )
 
 
-def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
+def _request(wish: Wish, advice: "Advice") -> tuple["Request", list[str]]:
+    from overcrank.conditioning import Reference
     from overcrank.flow import Guidance
     from overcrank.media import read_image
     from overcrank.request import Request, check_number, check_size
@@ -174,15 +222,15 @@ def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
     if wish.refinements:
         replace(request, guidance=Guidance(1.0, **wish.refinements))
         scale = wish.request["guidance"]
-        scale = defaults.guidance if scale is None else scale
-        request = replace(request, guidance=Guidance(scale, **wish.refinements))
+        own = advice.walk.guidance if scale is None else Guidance(scale)
+        request = replace(request, guidance=refined(own, wish.refinements))
     if wish.seconds is not None:
         if request.num_frames is not None:
             raise RequestError(
                 f"--seconds and --num-frames say the same, got {wish.seconds:g} and "
                 f"{request.num_frames}: give one"
             )
-        rate = request.frame_rate or defaults.frame_rate
+        rate = request.frame_rate or advice.frame_rate
         check_number("--seconds", wish.seconds, 0.001, MAX_FRAMES // rate)
         frames = nearest_frames(wish.seconds * rate)
         request = replace(request, num_frames=frames)
@@ -192,13 +240,27 @@ def _request(wish: Wish, defaults: "Defaults") -> tuple["Request", list[str]]:
                 f"({frames / rate:.3g} s): a clip has 8n + 1"
             )
     check_size(
-        request.num_frames or defaults.frames,
-        request.height or defaults.height,
-        request.width or defaults.width,
+        request.num_frames or advice.size.frames,
+        request.height or advice.size.height,
+        request.width or advice.size.width,
     )
     if wish.image is not None:
         request = replace(request, image=read_image(wish.image))
+    if wish.reference is not None:
+        request = replace(request, conditions=[Reference(frames=wish.reference)])
     return request, remarks
+
+
+def refined(
+    guidance: "Guidance | GuidanceByLevel", fields: dict[str, Any]
+) -> "Guidance | GuidanceByLevel":
+    """With some fields changed, in every entry of a list."""
+    from overcrank.flow import Guidance
+
+    if isinstance(guidance, Guidance):
+        return replace(guidance, **fields)
+    entries = tuple(replace(entry, **fields) for entry in guidance.entries)
+    return replace(guidance, entries=entries)
 
 
 def nearest_frames(frames: float) -> int:

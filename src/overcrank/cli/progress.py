@@ -39,6 +39,10 @@ class Progress:
         """A stage of unknown length begins."""
         self._bars.reset(self._task, description=name, total=None)
 
+    def on_part(self, done: int, total: int) -> None:
+        """So much of the stage is done."""
+        self._bars.update(self._task, completed=done, total=total)
+
     def on_step(self, step: int, total: int) -> None:
         """A denoising step is done; after the last one the decoder begins."""
         if step == total:

@@ -36,7 +36,10 @@ WITH_FLAG = {
     **FLAGS,
     **{name: f"--{name}" for name in ("width", "height", "seconds", "fps", "steps", "seed")},
     **{name: f"--{name}" for name in ("dtype", "image", "model", "output")},
+    **{name: f"--{name}" for name in ("enhance", "lora", "passes", "reference", "upscaler", "vae")},
     **dict.fromkeys(("guidance.scale", "guidance_scale"), "--guidance-scale"),
+    "allow_mismatch": "--allow-mismatch",
+    "text_encoder": "--text-encoder",
 }
 """What is no key of `--set` because a flag says it."""
 
@@ -100,3 +103,12 @@ def number(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"got {text!r}: try a number") from error
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """`PATH:WEIGHT`, or a path alone, whose weight is 1."""
+    path, _, weight = text.rpartition(":")
+    try:
+        return (path, float(weight)) if path else (text, 1.0)
+    except ValueError:
+        return text, 1.0

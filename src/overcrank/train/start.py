@@ -19,7 +19,7 @@ from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
 from overcrank.transformer import PRESETS
-from overcrank.weights.model import find_model
+from overcrank.weights.presets import find_model
 from overcrank.weights.store import latent_hash, load_component
 
 

@@ -78,7 +78,7 @@ class UpsamplerConfig:
         given = {name: values[name] for name in values if not name.startswith("_")}
         if given.pop("dims", None) != 3 or set(given) != known:
             raise ModelError(
-                f"the config of an upscaler cannot be used, got {dict(values)!r}: "
+                f"the config of an upscaler cannot be used, got {str(dict(values))[:200]}: "
                 f"right are dims 3 and {', '.join(sorted(known))}"
             )
         return cls(**given)

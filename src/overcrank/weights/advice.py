@@ -6,7 +6,7 @@ from typing import Self
 from overcrank.flow import Guidance, Schedule
 from overcrank.shapes import ClipSize
 from overcrank.weights.card import Defaults
-from overcrank.weights.releases import Pass, Release, Trained
+from overcrank.weights.releases import Pass, Release, Trained, TwoPasses
 
 PUBLISHED_CRF = 29
 """The published models were trained with pictures that are frames of compressed video."""
@@ -29,8 +29,15 @@ class Advice:
     """Whether conditions may stand at other frames than the first."""
     crf: int
     """How pictures are treated before they are encoded, see `Image`."""
+    two: TwoPasses | None = None
+    """How it is run in two passes, where there is an upscaler."""
     trained: Trained | None = None
     """Sizes and lengths it was made for, where that is known."""
+
+    @classmethod
+    def of(cls, release: Release | None, defaults: Defaults) -> Self:
+        """For a published model its release counts, for one of ours its defaults."""
+        return cls.of_ours(defaults) if release is None else cls.of_release(release)
 
     @classmethod
     def of_ours(cls, defaults: Defaults) -> Self:
@@ -52,12 +59,13 @@ class Advice:
 
     @classmethod
     def of_release(cls, release: Release) -> Self:
-        """For a published model, in one pass."""
+        """For a published model."""
         return cls(
             size=release.size,
             frame_rate=release.frame_rate,
             negative_prompt=release.negative_prompt,
             walk=release.one,
+            two=release.two,
             decode_sigma=release.decode_sigma,
             decode_noise=release.decode_noise or 0.0,
             # Extra tokens, which later frames need, came with the autoencoder of 0.9.5.

@@ -12,6 +12,8 @@ from overcrank.text import is_text
 from overcrank.weights.files import FORMAT_VERSION, write_atomically
 
 CARD_FILE = "model.json"
+VAE_FILE = "vae.safetensors"
+TRANSFORMER_FILE = "transformer.safetensors"
 TEXT_ENCODERS = ("minilm-l6", "t5")
 
 MIN_FRAME_RATE, MAX_FRAME_RATE = 0.1, 1_000.0
@@ -91,27 +93,36 @@ class Card:
             found = f"it holds {names} but no {CARD_FILE}" if names else "the folder is empty"
             raise ModelError(
                 f"{folder} is not a model: {found}: a model folder has "
-                f"{CARD_FILE}, vae.safetensors and transformer.safetensors"
+                f"{CARD_FILE}, {VAE_FILE} and {TRANSFORMER_FILE}"
             ) from error
         except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{path} cannot be read: {error}: it must be a JSON object") from error
         if not isinstance(values, dict):
-            raise ModelError(f"{path} must be a JSON object, got {type(values).__name__}")
+            raise ModelError(
+                f"{path} must be a JSON object, got {type(values).__name__}: right is "
+                '{"format_version": 1, "name": ..., "text_encoder": ..., "defaults": {...}}'
+            )
         version = values.pop("format_version", None)
         if type(version) is not int or version != FORMAT_VERSION:
             raise ModelError(
                 f"{path} has a format this version does not read: got format_version {version!r}, "
                 f"right is {FORMAT_VERSION}"
             )
-        _same_keys(path.name, values, cls)
+        _same_keys(str(path), values, cls)
         if not isinstance(values["defaults"], dict):
-            raise ModelError(f"defaults in {path} must be an object, got {values['defaults']!r}")
-        _same_keys(f"defaults in {path.name}", values["defaults"], Defaults)
-        return cls(
-            name=values["name"],
-            text_encoder=values["text_encoder"],
-            defaults=Defaults(**values["defaults"]),
-        )
+            raise ModelError(
+                f"defaults in {path} must be an object, got {values['defaults']!r}: right is "
+                '{"frames": ..., "height": ..., "width": ..., and so on}'
+            )
+        _same_keys(f"defaults in {path}", values["defaults"], Defaults)
+        try:
+            return cls(
+                name=values["name"],
+                text_encoder=values["text_encoder"],
+                defaults=Defaults(**values["defaults"]),
+            )
+        except ModelError as error:
+            raise ModelError(f"{path} cannot be used: {error}") from error
 
 
 def _same_keys(what: str, values: Mapping[str, Any], cls: type[Card] | type[Defaults]) -> None:

@@ -12,6 +12,7 @@ from overcrank.errors import ModelError
 from overcrank.transformer import Transformer, TransformerConfig
 from overcrank.vae import VAE, VAEConfig
 from overcrank.weights.float8 import computable
+from overcrank.weights.hub import HubId
 from overcrank.weights.mapped import Entries, Entry, Tensors, json_object
 from overcrank.weights.origin import Origin
 from overcrank.weights.recognise import Facts, Finding, identify
@@ -96,6 +97,14 @@ class Checkpoint:
     """What was assumed, in words."""
     text_encoder: Path | None = None
     """A text encoder that lies in the same folder."""
+    hub: HubId | None = None
+    """Where on the hub it came from."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: as the file, folder or hub id that it was first read from."""
+        name = self.origin.source or self.path.name
+        return name.removesuffix(".safetensors").removesuffix(".gguf")
 
     @cached_property
     def published(self) -> Mapping[str, Any]:

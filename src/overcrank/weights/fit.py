@@ -70,7 +70,7 @@ def check_fit(
     if found.refusal is None:
         return found.warnings
     if not allow_mismatch:
-        raise ModelError(found.refusal)
+        raise ModelError(f"{found.refusal}; allow_mismatch=True (--allow-mismatch) only warns")
     return (found.refusal, *found.warnings)
 
 

@@ -4,6 +4,7 @@
 Only safetensors, GGUF and JSON files are ever asked for, and text encoders not unless wanted.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from overcrank.errors import ModelError
+from overcrank.weights.presets import preset_names
 
 _ID = re.compile(
     r"(?:hf://)?(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})"
@@ -43,6 +45,25 @@ class HubId:
         if found is None or ".." in source:
             return None
         return cls(found["repo"], found["file"], found["revision"])
+
+
+def hub_id_of(source: str | Path) -> HubId | None:
+    """The id that a source is, unless a file or folder of that name is there."""
+    return None if os.path.lexists(source) else HubId.parse(str(source))
+
+
+def local(source: str | Path, *, progress: bool = False) -> Path:
+    """A file or folder that is there, or was fetched from the hub; anything else is refused."""
+    if os.path.lexists(source):  # a loop of links is something too
+        return Path(source)
+    name = HubId.parse(str(source))
+    if name is None:
+        raise ModelError(
+            f"there is no such model: got {str(source)[:200]!r}: right is a preset "
+            f"({', '.join(preset_names()) or 'none is installed'}), a file, a folder, or a hub id "
+            "such as OWNER/NAME or OWNER/NAME/FILE.safetensors"
+        )
+    return fetch(name, progress=progress)
 
 
 def fetch(

@@ -71,6 +71,18 @@ class Report:
     unmatched: tuple[str, ...]
     """Layers and keys of the file that go nowhere."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A sentence about what is not used, if there is any."""
+        if not self.unmatched:
+            return ()
+        count = len(self.unmatched)
+        said = (
+            f"of the LoRA {self.name}, {len(self.matched)} layers are used and {count} "
+            f"{'key goes' if count == 1 else 'keys go'} nowhere, such as {self.unmatched[0]}"
+        )
+        return (said,)
+
 
 def read_lora(path: str | Path) -> LoRA:
     """Read a .safetensors file; damaged pairs and other kinds of adapters are refused by name."""
@@ -122,6 +134,10 @@ class Fuser:
         }
         self._layers = Layers(transformer.config, self._linears)
         self._originals: dict[str, Tensor] = {}
+        self.reports: tuple[Report, ...] = ()
+        """Of what is fused now."""
+        self.in_context = False
+        """Whether an IC-LoRA is: only then does the transformer know what a reference video is."""
 
     def match(self, lora: LoRA, weight: float = 1.0) -> Report:
         """Which layers a LoRA changes; nothing at all, or another width, is refused."""
@@ -147,7 +163,7 @@ class Fuser:
             lora.name, weight, tuple(sorted(set(matched))), (*sorted(unmatched), *lora.unread)
         )
 
-    def fuse(self, *loras: tuple[LoRA, float]) -> tuple[Report, ...]:
+    def fuse(self, *loras: tuple[LoRA, float], in_context: bool = False) -> tuple[Report, ...]:
         """Make these LoRAs, each with its weight, the ones that are fused, instead of any others.
 
         All are checked before any weight changes. The sum is made in float32 and stored in the
@@ -165,6 +181,7 @@ class Fuser:
             parameter = self._linears[layer].weight
             self._originals[layer] = parameter.data
             parameter.data = _fused(parameter.data, pairs)
+        self.reports, self.in_context = reports, in_context
         return reports
 
     def unfuse(self) -> None:
@@ -172,6 +189,7 @@ class Fuser:
         for layer, original in self._originals.items():
             self._linears[layer].weight.data = original
         self._originals.clear()
+        self.reports, self.in_context = (), False
 
     def _check_width(self, lora: LoRA) -> None:
         width = self.transformer.config.width

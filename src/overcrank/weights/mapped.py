@@ -7,6 +7,7 @@ cast and dropped, it gives them back at once.
 import json
 import math
 import mmap
+import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -173,6 +174,11 @@ def json_object(text: str, where: str | Path) -> dict[str, Any]:
 
 def unreadable(path: Path) -> ModelError:
     """The error for a file that is no readable safetensors file."""
+    if not os.path.lexists(path):
+        return ModelError(
+            f"{path} cannot be used as weights: got no such file: copy or download it again, or "
+            "name another"
+        )
     what = "a pipe or device" if _would_wait(path) else why_unreadable(path)
     return ModelError(
         f"{path} cannot be used as weights: it is {what}: right is a .safetensors file; pickled "

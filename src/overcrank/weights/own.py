@@ -9,15 +9,20 @@ from overcrank.errors import ModelError
 from overcrank.flow import Guidance
 from overcrank.transformer import TransformerConfig
 from overcrank.vae import VAEConfig
-from overcrank.weights.card import CARD_FILE, Card, Defaults
+from overcrank.weights.card import CARD_FILE, TRANSFORMER_FILE, VAE_FILE, Card, Defaults
 from overcrank.weights.checkpoint import Checkpoint, Config, Network
 from overcrank.weights.diffusers import read_unread, write_unread
 from overcrank.weights.mapped import Tensors, json_object, open_file, read_json, write_file
-from overcrank.weights.model import TRANSFORMER_FILE, VAE_FILE
 from overcrank.weights.origin import Origin
 from overcrank.weights.store import Component, hash_latents, own_metadata, read_metadata
 
-_FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
+FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
+"""Names of the weight files in a folder."""
+
+
+def own_file(found: Checkpoint, component: Component) -> Path:
+    """Where the weights of a network of a checkpoint in our format lie."""
+    return found.path / FILES[component] if found.path.is_dir() else found.path
 
 
 def read_own(path: str | Path) -> Checkpoint:
@@ -28,14 +33,14 @@ def read_own(path: str | Path) -> Checkpoint:
         return _checkpoint(path, {network.component: network}, Origin(source=path.name))
     found = {
         component: _read_network(path / name, component)
-        for component, name in _FILES.items()
+        for component, name in FILES.items()
         if (path / name).exists()
     }
     if not found:
         Card.read(path)  # names what a model folder holds
         raise ModelError(
             f"{path} holds no weights: got {CARD_FILE} alone: right is a folder with "
-            f"{' and '.join(_FILES.values())}"
+            f"{' and '.join(FILES.values())}"
         )
     origin = Origin.of_folder(path)
     if (path / CARD_FILE).exists():
@@ -72,7 +77,7 @@ def write_own(path: str | Path, checkpoint: Checkpoint, card: Card | None = None
             trained_on = {"latent_hash": hash_latents(tensors)}
         else:
             metadata |= trained_on
-        write_file(folder / _FILES[network.component], entries, metadata)
+        write_file(folder / FILES[network.component], entries, metadata)
     (card or _card(checkpoint)).write(folder)
     write_unread(folder, checkpoint.unread)
     replace(checkpoint.origin, card={}).write(folder)
@@ -102,9 +107,8 @@ def recommended(checkpoint: Checkpoint) -> Defaults:
 def _card(checkpoint: Checkpoint) -> Card:
     if checkpoint.origin.card:
         return _carried_card(checkpoint.origin.card, checkpoint.path)
-    name = checkpoint.origin.source or checkpoint.path.name
     return Card(
-        name=name.removesuffix(".safetensors"),
+        name=checkpoint.name,
         text_encoder="t5",
         defaults=recommended(checkpoint),
     )

@@ -5,10 +5,11 @@ Weights keep the size of what passes through them, so that outputs are as large 
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from overcrank.errors import RequestError
 from overcrank.transformer import PRESETS as TRANSFORMERS
@@ -35,6 +36,23 @@ def random_release(name: str, *, seed: int = 0, dtype: torch.dtype = torch.bfloa
         seed=seed,
         dtype=dtype,
     )
+
+
+def reduced_release(
+    name: str, *, seed: int = 0, width: int = 8, dtype: torch.dtype = torch.float32
+) -> Checkpoint:
+    """All kinds of blocks that a release has, but few and narrow: compared in a moment."""
+    release = _release(name)
+    large = release.scale == "13b"
+    transformer = replace(
+        TRANSFORMERS[release.transformer_preset],
+        layers=3 if large else 2,
+        heads=4 if large else 2,
+        head_width=16 if large else 12,
+        text_width=24,
+    )
+    vae = replace(VAES[release.vae_preset], base_width=width)
+    return random_checkpoint(transformer, vae, release=release, seed=seed, dtype=dtype)
 
 
 def random_checkpoint(
@@ -65,6 +83,13 @@ def random_checkpoint(
         vae=_network("vae", vae, seed, dtype),
         origin=Origin(source=source, metadata=metadata),
     )
+
+
+@torch.no_grad()
+def fill_randomly(module: nn.Module, seed: int = 0) -> None:
+    """Random weights of the same kind for any network."""
+    for name, tensor in module.state_dict().items():
+        tensor.copy_(_entry(name, tuple(tensor.shape), seed, tensor.dtype).load())
 
 
 def _release(name: str) -> Release:

@@ -1,0 +1,140 @@
+"""From a plan and its text to clean latents: every walk, and what lies between two of them.
+
+Axes: B batch, always 1; N video tokens, C latent channels, T H W cells of the latent grid.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from overcrank import noise
+from overcrank.conditioning import LatentState
+from overcrank.flow import Guidance, VelocityFn, euler, guided, mix
+from overcrank.flow.tone import adain
+from overcrank.plan import Plan
+from overcrank.shapes import LATENT_CHANNELS
+from overcrank.text import TextEmbedding
+from overcrank.transformer import token_positions
+from overcrank.walks import Walk
+from overcrank.weights import Model
+
+_UNPERTURBED = Guidance()
+
+
+@dataclass(frozen=True, slots=True)
+class Denoised:
+    """Where the last walk ended."""
+
+    state: LatentState
+    tokens_BNC: Tensor
+
+    @property
+    def latent(self) -> Tensor:
+        """The clip's own tokens, on the grid."""
+        return self.state.latent(self.tokens_BNC)
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """The networks of a model at work on one plan."""
+
+    plan: Plan
+    model: Model
+    device: torch.device
+    text: TextEmbedding
+    negative: TextEmbedding
+
+    def run(self) -> Denoised:
+        """All walks, first to last."""
+        steps, done = 0, None
+        for walk in self.plan.walks:
+            done = self._walk(walk, steps, None if done is None else done.latent)
+            steps += walk.steps
+        assert done is not None
+        return done
+
+    def _walk(self, walk: Walk, before: int, smaller_BCTHW: Tensor | None) -> Denoised:
+        """Noise and conditions, schedule, guidance, sampler; `before` steps were taken already."""
+        if smaller_BCTHW is None:
+            start_BCTHW, prefix = self._noise(walk), ""
+        else:
+            start_BCTHW, prefix = self._upscaled(walk, smaller_BCTHW), "second "
+        state = self._state(walk, start_BCTHW)
+        for condition in walk.conditions:
+            state = condition.apply(state, self.model.vae)
+        velocity = guided(
+            self._velocity(self.text, state),
+            self._velocity(self.negative, state),
+            walk.guidance,
+            perturb=lambda now: self._velocity(self.text, state, now),
+        )
+        image_noise = self.plan.request.image_noise
+        tokens_BNC = euler(
+            velocity,
+            state.tokens_BNC,
+            walk.sigmas,
+            cap=state.cap_BN if walk.conditions else 1.0,
+            before_step=lambda step, level, tokens: state.shaken(
+                tokens, before + step, level, image_noise
+            ),
+            fresh_noise=partial(state.fresh, f"{prefix}fresh") if walk.stochastic else None,
+            on_step=lambda step, _: self._tell(before + step),
+        )
+        return Denoised(state, tokens_BNC)
+
+    def _noise(self, walk: Walk) -> Tensor:
+        given_BCTHW = self.plan.request.latents
+        return gaussian(self.plan, walk, "start") if given_BCTHW is None else given_BCTHW
+
+    def _upscaled(self, walk: Walk, latent_BCTHW: Tensor) -> Tensor:
+        """What a second walk begins with: the clip of the first, enlarged and made noisy again."""
+        two, upsampler = self.plan.two, self.model.upsampler
+        assert two is not None
+        assert upsampler is not None
+        larger_BCTHW = upsampler.upscale(latent_BCTHW, self.model.vae.per_channel_statistics)
+        larger_BCTHW = adain(larger_BCTHW, latent_BCTHW, two.adain)
+        fresh_BCTHW = gaussian(self.plan, walk, "second").to(larger_BCTHW)
+        return mix(larger_BCTHW, fresh_BCTHW, float(walk.sigmas[0]))
+
+    def _state(self, walk: Walk, start_BCTHW: Tensor) -> LatentState:
+        causal = self.model.transformer.config.causal_positions
+        return LatentState.free(
+            start_BCTHW.to(self.device, torch.float32),
+            token_positions(walk.size.latent, walk.frame_rate, causal=causal),
+            frame_rate=walk.frame_rate,
+            seed=self.plan.seed,
+            causal=causal,
+        )
+
+    def _velocity(
+        self, text: TextEmbedding, state: LatentState, perturbed: Guidance = _UNPERTURBED
+    ) -> VelocityFn:
+        def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
+            v: Tensor = self.model.transformer(
+                tokens,
+                sigma,
+                state.positions_BNX,
+                text.embeds_BLD,
+                text.keep_BL,
+                stg_layers=perturbed.stg_layers,
+                stg_mode=perturbed.stg_mode,
+            )
+            return v.float()
+
+        return velocity
+
+    def _tell(self, step: int) -> None:
+        on_step = self.plan.request.on_step
+        if on_step is not None:
+            on_step(step + 1, self.plan.steps)
+
+
+def gaussian(plan: Plan, walk: Walk, purpose: str) -> Tensor:
+    """Noise for the latents of a walk, (1, C, T, H, W)."""
+    size = walk.size.latent
+    cells = (LATENT_CHANNELS, size.height, size.width)
+    noise_TCHW = noise.gaussian(plan.seed, purpose, cells, size.frames)
+    return rearrange(noise_TCHW, "t c h w -> 1 c t h w")

@@ -1,0 +1,29 @@
+"""The example that measures a release at its real size, here on a tiny one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_checkpoints import write_tiny
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+@pytest.mark.reference
+def test_a_release_is_measured_in_one_process_after_another(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "a.safetensors", "0.9.8-distilled")
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "real_scale.py", path, "--dtype", "float32"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["clip"]["std_of_frames"] > 20
+    assert report["our_step"]["step_seconds"] > 0
+    assert report["diffusers_step"]["step_seconds"] > 0
