@@ -200,3 +200,30 @@ def test_a_card_keeps_any_decode_sigma_that_a_decoder_may_have(
     card = replace(CARD, defaults=replace(DEFAULTS, decode_sigma=sigma))
     card.write(tmp_path)
     assert Card.read(tmp_path) == card
+
+
+def test_a_distilled_model_is_run_on_its_levels_with_fresh_noise(tmp_path: Path) -> None:
+    levels = (1.0, 0.88, 0.7, 0.42)
+    defaults = replace(DEFAULTS, levels=levels)
+    save_model(tmp_path, replace(CARD, defaults=defaults), *networks())
+    model = open_model(tmp_path)
+    assert model.defaults == defaults
+    walk = model.advice.walk
+    assert walk.stochastic
+    sigmas = walk.schedule.sigmas(walk.steps, tokens=1, end=0.05).tolist()
+    assert sigmas == pytest.approx([0.05 + 0.95 * level for level in (*levels, 0)])
+    assert not replace(model, defaults=DEFAULTS).advice.walk.stochastic
+
+
+def test_a_card_without_levels_opens(folder: Path) -> None:
+    """As those of older models are."""
+    card = json.loads((folder / "model.json").read_text())
+    del card["defaults"]["levels"]
+    (folder / "model.json").write_text(json.dumps(card))
+    assert open_model(folder).defaults.levels == ()
+
+
+@pytest.mark.parametrize("levels", [(1.0, 0.5), (0.4, 0.5, 0.6, 0.7), (1.2, 1, 0.5, 0.1), "1"])
+def test_levels_that_no_sampler_can_walk_are_refused(levels: Any) -> None:
+    with pytest.raises(ModelError, match="right is one falling number"):
+        replace(DEFAULTS, levels=levels)

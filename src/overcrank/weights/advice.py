@@ -42,14 +42,16 @@ class Advice:
     @classmethod
     def of_ours(cls, defaults: Defaults) -> Self:
         """For a model that was trained here."""
+        levels = defaults.levels
         return cls(
             size=ClipSize(defaults.frames, defaults.height, defaults.width),
             frame_rate=float(defaults.frame_rate),
             negative_prompt=defaults.negative_prompt,
             walk=Pass(
-                schedule=Schedule(kind="shifted"),
+                schedule=Schedule(kind="shifted", levels=levels),
                 steps=defaults.steps,
                 guidance=Guidance(float(defaults.guidance)),
+                stochastic=bool(levels),
             ),
             decode_sigma=defaults.decode_sigma,
             decode_noise=None,

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,12 @@ class Defaults:
     decode_sigma: float | None
     """Noise level at which the decoder takes over; None where it takes none."""
     negative_prompt: str
+    levels: tuple[float, ...] = ()
+    """Of a distilled model: the noise level that each step begins with; fresh noise follows it."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.levels, list):  # as JSON has it
+            object.__setattr__(self, "levels", tuple(self.levels))
         for name, high in (
             ("frames", MAX_FRAMES),
             ("height", MAX_SIDE),
@@ -54,10 +59,19 @@ class Defaults:
             _check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA, ", or null")
         text = is_text(self.negative_prompt)
         _check("negative_prompt", self.negative_prompt, text, "a text, which may be empty")
+        _check("levels", self.levels, self._has_levels(), "one falling number in (0, 1] a step")
         try:
             ClipSize(self.frames, self.height, self.width)
         except SizeError as error:
             raise ModelError(f"the defaults of a model do not fit: {error}") from error
+
+    def _has_levels(self) -> bool:
+        if self.levels == ():
+            return True
+        if not isinstance(self.levels, tuple) or len(self.levels) != self.steps:
+            return False
+        numbers = all(type(level) in (int, float) and 0 < level <= 1 for level in self.levels)
+        return numbers and all(a > b for a, b in pairwise(self.levels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +141,8 @@ class Card:
 
 def _same_keys(what: str, values: Mapping[str, Any], cls: type[Card] | type[Defaults]) -> None:
     names = {field.name for field in fields(cls)}
-    for problem, keys in (("unknown", set(values) - names), ("missing", names - set(values))):
+    needed = {field.name for field in fields(cls) if field.default is MISSING}
+    for problem, keys in (("unknown", set(values) - names), ("missing", needed - set(values))):
         if keys:
             raise ModelError(
                 f"{what} has {problem} keys: got {', '.join(sorted(values))}, {problem} "
