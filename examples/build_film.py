@@ -10,14 +10,10 @@ from typing import BinaryIO
 import av
 import numpy as np
 
+from overcrank.data.cuts import THUMBNAIL, Cuts
 from overcrank.errors import MediaError, OvercrankError
 from overcrank.weights.files import write_atomically
 
-CUT = 18.0
-"""A new shot begins where the thumbnail changes by more than this, of 255, on the average, and by
-more than twice as much as the frame before: fast pans change as much, but go on. Finds 138 shots
-in Big Buck Bunny, 81 of two seconds or more (PySceneDetect: 135 and 84)."""
-THUMBNAIL = (32, 18)
 HEADER = 4096
 """Bytes at the beginning of the file. They are written last, when the number of frames is known."""
 
@@ -58,13 +54,10 @@ def write(file: BinaryIO, videos: Iterable[Path], width: int, height: int, sourc
     count = 0
     for video in videos:
         starts.append(count)
-        before, calm = None, 0.0
+        cuts = Cuts()
         for pixels, thumbnail in read(video, width, height):
-            now = thumbnail.astype(np.float32)
-            change = 0.0 if before is None else float(np.abs(now - before).mean())
-            if change > max(CUT, 2 * calm):
+            if cuts.begins(thumbnail):
                 starts.append(count)
-            before, calm = now, change
             file.write(np.ascontiguousarray(pixels))
             count += 1
         if starts[-1] == count:

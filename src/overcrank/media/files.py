@@ -1,9 +1,11 @@
-"""Questions to the file system that have to be answered before any work begins."""
+"""Questions to the file system before any work begins, and files that appear whole or not."""
 
 import os
+import secrets
 import shlex
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
@@ -68,3 +70,15 @@ def check_output(path: str | PathLike[str]) -> Path:
             "give a path in a folder that you may write to"
         ) from error
     return target
+
+
+@contextmanager
+def published(target: Path) -> Iterator[Path]:
+    """A path beside the target to write to, which takes the target's name on success only."""
+    temporary = target.with_name(f".overcrank-{secrets.token_hex(6)}.part")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

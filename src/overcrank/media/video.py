@@ -5,10 +5,10 @@ from the size of the picture.
 """
 
 import math
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import repeat
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from overcrank.errors import MediaError
-from overcrank.media.files import check_output, readable_file
+from overcrank.media.files import check_output, published, readable_file
 
 if TYPE_CHECKING:
     import av
@@ -48,22 +48,24 @@ def write_mp4(
     *,
     metadata: Mapping[str, str],
     crf: int = 18,
+    threads: int = 0,
 ) -> None:
     """Write chunks of frames, uint8 (n, H, W, 3), as one H.264 file that players can start early.
 
     The file appears under its name only when it is complete: whatever goes wrong before, nothing
     is left behind. `metadata` is stored in the file, any key; `crf` is x264's quality, 0 best.
+    `threads`: 0 for one a core; the bytes of the file depend on their number.
     """
     target = check_output(path)
     rate = _rational(frame_rate)
-    with _published(target) as temporary:
+    with published(target) as temporary:
         import av
 
         options = {"movflags": "+faststart+use_metadata_tags"}
         try:
             with av.open(str(temporary), "w", format="mp4", options=options) as container:
                 container.metadata.update(metadata)
-                _encode(container, chunks, rate, crf)
+                _encode(container, chunks, rate, crf, threads)
         except av.FFmpegError as error:
             raise MediaError(
                 f"the clip cannot be written, got {error.strerror!r} for {target}: "
@@ -76,6 +78,22 @@ def read_frames(path: str | PathLike[str]) -> tuple[Tensor, float]:
 
     Frames come upright and evenly spaced: where a file leaves gaps, the frame before is held.
     """
+    frames: list[Tensor] = []
+    with open_frames(path) as (pictures_HW3, rate):
+        for frame_HW3 in pictures_HW3:
+            height, width, _ = frame_HW3.shape
+            if (len(frames) + 1) * height * width > MAX_PIXELS:
+                raise MediaError(
+                    f"a video is too long, got at least {len(frames) + 1} frames, "
+                    f"{width} x {height}, in {path}: cut it or scale it down first"
+                )
+            frames.append(frame_HW3)
+    return torch.stack(frames), rate
+
+
+@contextmanager
+def open_frames(path: str | PathLike[str]) -> Iterator[tuple[Iterator[Tensor], float]]:
+    """The same one by one, uint8 (H, W, 3), for videos that do not fit in memory."""
     file = readable_file(path, "a video")
     with _opened(file) as container:
         stream = container.streams.video[0]
@@ -83,19 +101,7 @@ def read_frames(path: str | PathLike[str]) -> tuple[Tensor, float]:
         rate = stream.average_rate or stream.base_rate
         if not rate:
             raise _not_a_video(file)
-        frames: list[Tensor] = []
-        start: float | None = None
-        for frame in _decoded(container, stream, file):
-            start = frame.time if start is None else start
-            place = round((frame.time - start) * rate) if frame.time is not None else len(frames)
-            if (place + 1) * frame.width * frame.height > MAX_PIXELS:
-                raise _too_long(file, place + 1, frame)
-            frames.extend(frames[-1:] * (place - len(frames)))
-            if place == len(frames):
-                frames.append(_to_rgb(frame))
-    if len({frame.shape for frame in frames}) != 1:  # none, or sizes that change on the way
-        raise _not_a_video(file)
-    return torch.stack(frames), float(rate)
+        yield _evenly(_decoded(container, stream, file), rate, file), float(rate)
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
@@ -105,7 +111,11 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
 
 
 def _encode(
-    container: "OutputContainer", chunks: Iterable[Tensor], rate: Fraction, crf: int
+    container: "OutputContainer",
+    chunks: Iterable[Tensor],
+    rate: Fraction,
+    crf: int,
+    threads: int,
 ) -> None:
     from av import VideoFrame
 
@@ -115,6 +125,7 @@ def _encode(
         _check_chunk(chunk, stream)
         if stream is None:
             stream = _add_stream(container, chunk.shape[2], chunk.shape[1], rate, crf)
+            stream.codec_context.thread_count = threads
         for pixels in chunk.cpu().numpy():
             rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame = rgb.reformat(
@@ -135,7 +146,6 @@ def _add_stream(
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     context = stream.codec_context
     context.options = {"preset": PRESET, "crf": str(crf)}
-    context.thread_count = 0  # as many as there are cores
     context.color_primaries = context.color_trc = context.colorspace = BT709
     context.color_range = LIMITED_RANGE
     return stream
@@ -170,18 +180,6 @@ def _rational(frame_rate: float) -> Fraction:
 
 
 @contextmanager
-def _published(target: Path) -> Iterator[Path]:
-    """A path beside the target to write to, which takes the target's name on success only."""
-    temporary = target.with_name(f".overcrank-{secrets.token_hex(6)}.part")
-    try:
-        yield temporary
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
 def _opened(file: Path) -> "Iterator[InputContainer]":
     import av
 
@@ -203,16 +201,32 @@ def _decoded(
         yield from packet.decode()
 
 
+def _evenly(frames: "Iterable[av.VideoFrame]", rate: Fraction, file: Path) -> Iterator[Tensor]:
+    """Frames of one size at the times n / rate from the first on; at least one."""
+    held: Tensor | None = None
+    start: float | None = None
+    count = 0
+    for frame in frames:
+        start = frame.time if start is None else start
+        place = round((frame.time - start) * rate) if frame.time is not None else count
+        if held is not None:
+            yield from repeat(held, max(0, place - count))
+        count = max(count, place)
+        if place < count:
+            continue
+        now = _to_rgb(frame)
+        if held is not None and now.shape != held.shape:
+            raise _not_a_video(file)
+        held = now
+        yield held
+        count += 1
+    if held is None:
+        raise _not_a_video(file)
+
+
 def _to_rgb(frame: "av.VideoFrame") -> Tensor:
     pixels = frame.to_ndarray(format="rgb24")
     return torch.from_numpy(np.rot90(pixels, round(frame.rotation / 90)).copy())
-
-
-def _too_long(file: Path, frames: int, frame: "av.VideoFrame") -> MediaError:
-    return MediaError(
-        f"a video is too long, got at least {frames} frames, {frame.width} x {frame.height}, "
-        f"in {file}: cut it or scale it down first"
-    )
 
 
 def _not_a_video(file: Path) -> MediaError:

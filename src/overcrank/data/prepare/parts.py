@@ -1,0 +1,231 @@
+"""One source file becomes a folder of clips and a record; a folder that is there is complete."""
+
+import hashlib
+import json
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from overcrank.data.prepare.look import Seen, look
+from overcrank.data.prepare.settings import Scorer, Settings
+from overcrank.data.prepare.sources import Source, is_known, is_picture
+from overcrank.errors import MediaError
+from overcrank.media import open_frames, read_image, write_mp4
+
+RECORD = "record.json"
+PREVIEW = 160
+"""Pixels of the longer side of a picture in the contact sheet."""
+SCORED = 4
+
+Entry = dict[str, Any]
+"""What the manifest says of a clip. `reason` stands there if it is dropped, `member` if not."""
+
+
+def key_of(source: Source, settings: Settings, scorer: Scorer | None) -> str:
+    """Names the part of a source; another file, caption or setting has another."""
+    try:
+        state = source.path.stat()
+        stamp = [state.st_size, state.st_mtime_ns]
+    except OSError:
+        stamp = []
+    judge = None if scorer is None else f"{scorer.__module__}:{scorer.__qualname__}"
+    said = [source.name, source.caption, stamp, asdict(settings), judge]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+
+
+def make_part(source: Source, settings: Settings, scorer: Scorer | None, folder: Path) -> None:
+    """Write the clips of one source to `folder`, which appears when all is done."""
+    making = making_of(folder)
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    keep_record(_entries(source, settings, scorer, making), making)
+    making.replace(folder)
+
+
+def making_of(folder: Path) -> Path:
+    """Where a part is until it is complete."""
+    return folder.with_name(f"{folder.name}.making")
+
+
+def keep_record(entries: list[Entry], folder: Path) -> None:
+    """Write what `read_record` reads."""
+    (folder / RECORD).write_text(json.dumps(entries), encoding="utf-8")
+
+
+def read_record(folder: Path) -> list[Entry]:
+    """The clips of a part, in the order of the video."""
+    entries: list[Entry] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return entries
+
+
+def _entries(
+    source: Source, settings: Settings, scorer: Scorer | None, folder: Path
+) -> list[Entry]:
+    if not is_known(source.path):
+        return [{"reason": "unknown kind"}]
+    if settings.require_captions and source.caption is None:
+        return [{"reason": "no caption"}]
+    try:
+        if is_picture(source.path):
+            found: Tensor | _Video = _pixels(source.path)
+        else:
+            found = _look_through(source.path, settings)
+    except MediaError as error:  # of the input: what cannot be written is not caught
+        return [{"reason": "unreadable", "detail": str(error)}]
+    if isinstance(found, Tensor):
+        return [_picture(found, settings, scorer, folder)]
+    if not found.stretches:
+        return [{"reason": "frame rate", "frame_rate": found.rate}]
+    return list(_clips(source.path, found, settings, scorer, folder))
+
+
+def _pixels(path: Path) -> Tensor:
+    picture = read_image(path)
+    flat = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return flat.view(picture.height, picture.width, 3)
+
+
+def _picture(pixels_HW3: Tensor, settings: Settings, scorer: Scorer | None, folder: Path) -> Entry:
+    (seen,) = look([pixels_HW3], longest=1)
+    entry: Entry = {"frames": 1, "look": seen.look, "colour": seen.colour}
+    reason = _too_little(seen, settings)
+    if reason is not None:
+        return {**entry, "reason": reason}
+    small_HW3 = _fitted(pixels_HW3, seen, settings)
+    entry |= {"width": small_HW3.shape[1], "height": small_HW3.shape[0]}
+    entry |= _scored(small_HW3[None], settings, scorer)
+    if "reason" not in entry:
+        to_pillow(small_HW3).save(folder / "0.webp", quality=90, method=4)
+        _preview(small_HW3, folder / "0.preview")
+        entry["member"] = "0.webp"
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Video:
+    """What the first pass found: frames a second after thinning to every `step`-th."""
+
+    rate: float
+    step: int
+    stretches: list[Seen]
+
+
+def _look_through(path: Path, settings: Settings) -> _Video:
+    with open_frames(path) as (frames_HW3, native):
+        step = max(1, ceil(native / settings.max_fps - 0.05))
+        rate = native / step
+        if rate < settings.min_fps:
+            return _Video(rate, step, [])
+        longest = max(1, int(settings.max_seconds * rate))
+        thinned_HW3 = islice(frames_HW3, 0, None, step)
+        return _Video(rate, step, list(look(thinned_HW3, longest)))
+
+
+def _clips(
+    path: Path, video: _Video, settings: Settings, scorer: Scorer | None, folder: Path
+) -> Iterator[Entry]:
+    """The second pass, as a film does not fit in memory."""
+    with open_frames(path) as (frames_HW3, _):
+        thinned_HW3 = islice(frames_HW3, 0, None, video.step)
+        for number, seen in enumerate(video.stretches):
+            entry: Entry = {
+                "start": round(seen.first / video.rate, 4),
+                "seconds": round(seen.frames / video.rate, 4),
+                "frames": seen.frames,
+                "frame_rate": video.rate,
+                "motion": seen.motion,
+                "look": seen.look,
+                "colour": seen.colour,
+            }
+            stretch_HW3 = islice(thinned_HW3, seen.frames)
+            reason = _too_little(seen, settings, video.rate)
+            if reason is None:
+                fitted_HW3 = (_fitted(frame_HW3, seen, settings) for frame_HW3 in stretch_HW3)
+                name = folder / f"{number}.mp4"
+                yield entry | _clip(fitted_HW3, seen.frames, video.rate, (settings, scorer), name)
+            else:
+                yield {**entry, "reason": reason}
+            deque(stretch_HW3, maxlen=0)  # the next begins where this ends
+
+
+def _clip(
+    fitted_HW3: Iterator[Tensor],
+    frames: int,
+    rate: float,
+    judge: tuple[Settings, Scorer | None],
+    path: Path,
+) -> Entry:
+    """Write it, and take it away again if its score is too low."""
+    looked_at = {frames * (2 * i + 1) // (2 * SCORED) for i in range(SCORED)}
+    some_HW3: list[Tensor] = []
+
+    def chunks() -> Iterator[Tensor]:
+        for place, frame_HW3 in enumerate(fitted_HW3):
+            if place in looked_at:
+                some_HW3.append(frame_HW3)
+            yield frame_HW3[None]
+
+    # One thread: the bytes of the file are the same on every machine, and files go in parallel.
+    write_mp4(path, chunks(), rate, metadata={}, threads=1)
+    height, width, _ = some_HW3[0].shape
+    entry = {"width": width, "height": height} | _scored(torch.stack(some_HW3), *judge)
+    if "reason" in entry:
+        path.unlink()
+        return entry
+    _preview(some_HW3[len(some_HW3) // 2], path.with_suffix(".preview"))
+    return {**entry, "member": path.name}
+
+
+def _scored(some_FHW3: Tensor, settings: Settings, scorer: Scorer | None) -> Entry:
+    if scorer is None:
+        return {}
+    score = float(scorer(some_FHW3))
+    low = settings.min_score is not None and not score >= settings.min_score
+    return {"score": score, **({"reason": "score"} if low else {})}
+
+
+def _too_little(seen: Seen, settings: Settings, rate: float | None = None) -> str | None:
+    """Why a stretch is dropped; a picture has no rate."""
+    if rate is not None and seen.frames < settings.min_seconds * rate:
+        return "too short"
+    if seen.box is None:
+        return "black"
+    top, left, bottom, right = seen.box
+    if min(bottom - top, right - left) < settings.min_side:
+        return "too small"
+    if rate is not None and seen.motion < settings.min_motion:
+        return "static"
+    return None
+
+
+def _fitted(frame_HW3: Tensor, seen: Seen, settings: Settings) -> Tensor:
+    """Without black bars, scaled down to the largest size allowed, with even sides."""
+    top, left, bottom, right = seen.box or (0, 0, *frame_HW3.shape[:2])
+    scale = min(1.0, settings.max_side / min(bottom - top, right - left))
+    height, width = (2 * max(1, int(side * scale / 2)) for side in (bottom - top, right - left))
+    if scale == 1.0:  # at most one row and column of pixels is lost, and none is blurred
+        return frame_HW3[top : top + height, left : left + width]
+    inside_13HW = frame_HW3[top:bottom, left:right].permute(2, 0, 1)[None]
+    small_13HW = interpolate(inside_13HW, (height, width), mode="bilinear", antialias=True)
+    return small_13HW[0].permute(1, 2, 0)
+
+
+def _preview(frame_HW3: Tensor, path: Path) -> None:
+    picture = to_pillow(frame_HW3)
+    picture.thumbnail((PREVIEW, PREVIEW))
+    picture.save(path, format="PNG")
+
+
+def to_pillow(pixels_HW3: Tensor) -> Image.Image:
+    """As a picture of Pillow."""
+    return Image.fromarray(pixels_HW3.contiguous().numpy())
