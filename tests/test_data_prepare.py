@@ -1,16 +1,25 @@
 """Real videos become clips in shards: what is kept, what is dropped and why, and that both last."""
 
+import csv
 import json
+import os
+import shutil
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from overcrank.data.prepare import prepare
+from overcrank.data.prepare import Settings, prepare, run
+from overcrank.errors import MediaError, RequestError
 from overcrank.media import read_frames, write_mp4
 
 Lines = list[dict[str, Any]]
@@ -20,14 +29,14 @@ def pan(seed: int, frames: int = 12, size: tuple[int, int] = (64, 64), step: int
     """A view of coloured squares that moves `step` pixels a frame; another seed looks different."""
     dice = torch.Generator().manual_seed(seed)
     height, width = size[0] // 16, (size[1] + frames * step) // 16 + 1
-    view = torch.randint(0, 2, (height, width, 3), generator=dice).mul(200).add(40)
+    view = torch.randint(0, 2, (height, width, 3), generator=dice).mul(100).add(80)
     view = view.to(torch.uint8).repeat_interleave(16, 0).repeat_interleave(16, 1)
     return torch.stack([view[:, i * step : i * step + size[1]] for i in range(frames)])
 
 
 def video(path: Path, *shots: Tensor, rate: float = 10.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_mp4(path, shots, rate, metadata={}, threads=1)
+    write_mp4(path, shots, rate, metadata={}, reproducible=True)
     return path
 
 
@@ -83,3 +92,366 @@ def test_a_folder_becomes_shards_a_manifest_and_a_sheet(folder: Path, tmp_path: 
         "manifest.jsonl",
         "prepare.json",
     ]
+
+
+def prepared(tmp_path: Path, *shots: Tensor, rate: float = 10.0, **settings: Any) -> Lines:
+    """The manifest of one video."""
+    video(tmp_path / "source" / "a.mp4", *shots, rate=rate)
+    prepare(tmp_path / "source", tmp_path / "out", Settings(**settings))
+    return manifest(tmp_path / "out")
+
+
+def first_clip(out: Path, tmp_path: Path) -> Tensor:
+    with tarfile.open(out / "clips-000000.tar") as tar:
+        tar.extractall(tmp_path / "clips", filter="data")
+    return read_frames(tmp_path / "clips" / "00000000.mp4")[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
+def test_a_list_names_files_in_its_order_with_captions(
+    kind: str, folder: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"media_path": "deep/b.mp4", "caption": 'one, "two"\nthree'},
+        {"media_path": "gone.mp4", "caption": "missing"},
+        {"media_path": "a.mp4", "caption": ""},
+    ]
+    file = folder / f"list.{kind}"
+    if kind == "csv":
+        with file.open("w", encoding="utf-8", newline="") as text:
+            writer = csv.DictWriter(text, ["media_path", "caption"])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        lines = [json.dumps(row) for row in rows]
+        file.write_text("\n".join(lines) if kind == "jsonl" else f"[{','.join(lines)}]")
+    prepare(file, tmp_path / "out")
+    lines = manifest(tmp_path / "out")
+    assert [(line["source"], line.get("caption")) for line in lines] == [
+        ("deep/b.mp4", 'one, "two"\nthree'),
+        ("gone.mp4", None),
+        ("a.mp4", "squares move"),
+        ("a.mp4", "squares move"),
+    ]
+    assert lines[1]["reason"] == "unreadable"
+    assert "there is no file" in lines[1]["detail"]
+
+
+def test_black_bars_are_removed_and_the_rest_is_scaled_down(tmp_path: Path) -> None:
+    boxed = torch.zeros(12, 160, 96, 3, dtype=torch.uint8)
+    boxed[:, 32:128, 16:80] = pan(1, size=(96, 64))
+    (line,) = prepared(tmp_path, boxed, min_side=8, max_side=32)
+    assert (line["width"], line["height"]) == (32, 48)
+    clip = first_clip(tmp_path / "out", tmp_path).float()
+    small = interpolate(pan(1, size=(96, 64)).permute(0, 3, 1, 2).float(), (48, 32), mode="area")
+    assert (clip.permute(0, 3, 1, 2) - small).abs().mean() < 20
+
+
+def test_a_dark_frame_of_a_clip_is_no_black_bar(tmp_path: Path) -> None:
+    """A bar is dark in every frame that is looked at, 0 and 8 among them."""
+    moving = torch.zeros(12, 64, 64, 3, dtype=torch.uint8)
+    moving[:8, 0:20, 0:20], moving[8:, 44:64, 44:64] = 60, 60
+    (line,) = prepared(tmp_path, moving)
+    assert (line["width"], line["height"]) == (64, 64)
+
+
+def test_a_long_shot_becomes_several_clips(tmp_path: Path) -> None:
+    lines = prepared(tmp_path, pan(1, frames=25, step=3), max_seconds=1.0, min_seconds=0.6)
+    found = [(line["start"], line["frames"], line.get("reason")) for line in lines]
+    assert found == [(0.0, 10, None), (1.0, 10, None), (2.0, 5, "too short")]
+    clip = first_clip(tmp_path / "out", tmp_path)
+    assert (clip.float() - pan(1, frames=25, step=3)[:10].float()).abs().mean() < 12
+
+
+def test_after_a_dropped_stretch_the_next_one_begins_where_it_should(tmp_path: Path) -> None:
+    lines = prepared(tmp_path, pan(1, frames=3), pan(2))
+    assert [line.get("reason") for line in lines] == ["too short", None]
+    clip = first_clip(tmp_path / "out", tmp_path)
+    assert (clip.float() - pan(2).float()).abs().mean() < 10
+
+
+def test_a_fast_video_loses_every_second_frame(tmp_path: Path) -> None:
+    (line,) = prepared(tmp_path, pan(1, frames=40), rate=59.94, min_seconds=0.3)
+    assert (line["frames"], line["frame_rate"]) == (20, pytest.approx(29.97))
+    clip = first_clip(tmp_path / "out", tmp_path)
+    assert (clip.float() - pan(1, frames=40)[::2].float()).abs().mean() < 10
+
+
+@pytest.mark.parametrize(
+    ("reason", "shot", "settings"),
+    [
+        ("too short", partial(pan, 1, frames=9), {}),
+        ("too small", partial(pan, 1), {"min_side": 66, "max_side": 66}),
+        ("frame rate", partial(pan, 1), {"min_fps": 10.5}),
+        ("static", lambda: pan(1)[:1].expand(12, -1, -1, -1), {}),
+        ("black", lambda: torch.zeros(12, 64, 64, 3, dtype=torch.uint8), {}),
+        ("no caption", partial(pan, 1), {"require_captions": True}),
+    ],
+)
+def test_what_does_not_fit_is_dropped_with_its_reason(
+    reason: str, shot: Callable[[], Tensor], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    (line,) = prepared(tmp_path, shot(), **settings)
+    assert (line["source"], line["reason"]) == ("a.mp4", reason)
+    assert not list((tmp_path / "out").glob("clips-*"))
+
+
+def test_a_small_thing_that_moves_is_motion(tmp_path: Path) -> None:
+    """A square of 1/64 of the picture, on noise that only compression changes."""
+    still = pan(1)[:1].repeat(12, 1, 1, 1)
+    for place in range(12):
+        still[place, 20:28, place * 4 : place * 4 + 8] = 255
+    (line,) = prepared(tmp_path, still)
+    assert "key" in line
+
+
+def test_near_duplicates_are_dropped_and_others_are_not(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    video(source / "a.mp4", pan(1, size=(96, 96)))
+    worse = pan(1, size=(96, 96)).permute(0, 3, 1, 2).mul(0.95).add(3)
+    small = interpolate(worse, (64, 64), mode="area").to(torch.uint8)
+    video(source / "b.mp4", small.permute(0, 2, 3, 1))
+    for name, colour in (("c", (200, 30, 30)), ("d", (30, 30, 200)), ("e", (198, 33, 30))):
+        Image.new("RGB", (64, 64), colour).save(source / f"{name}.png")
+    prepare(source, out)
+    assert [key for _, key in outcome(out)] == [
+        "00000000",
+        "duplicate",
+        "00000001",
+        "00000002",
+        "duplicate",
+    ]
+    assert manifest(out)[1]["detail"] == "looks like 00000000"
+
+
+def test_a_picture_is_a_clip_of_one_frame(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    pixels = pan(4, frames=1, size=(80, 65))[0]
+    Image.fromarray(pixels.numpy()).save(source / "a.png")
+    (source / "a.txt").write_text("squares")
+    (source / "readme.md").write_text("not ours")
+    prepare(source, tmp_path / "out")
+    assert outcome(tmp_path / "out") == [("a.png", "00000000"), ("readme.md", "unknown kind")]
+    with tarfile.open(tmp_path / "out" / "clips-000000.tar") as tar:
+        assert tar.getnames() == ["00000000.json", "00000000.webp"]
+        stored = tar.extractfile("00000000.webp")
+        assert stored is not None
+        with Image.open(stored) as picture:
+            found = np.asarray(picture.convert("RGB")).astype(float)
+    assert found.shape == (80, 64, 3)
+    assert np.abs(found - pixels[:, :64].numpy()).mean() < 12
+
+
+def redness(frames_FHW3: Tensor) -> float:
+    """A scorer: the mean of the red channel."""
+    return float(frames_FHW3[..., 0].float().mean())
+
+
+def test_a_scorer_judges(tmp_path: Path) -> None:
+    red, blue = pan(1).clone(), pan(2).clone()
+    red[..., 2], blue[..., 0] = 0, 0
+    video(tmp_path / "source" / "a.mp4", red, blue)
+    settings = Settings(min_score=50.0)
+    done = prepare(tmp_path / "source", tmp_path / "out", settings, scorer=redness)
+    lines = manifest(tmp_path / "out")
+    assert [line.get("reason") for line in lines] == [None, "score"]
+    assert lines[0]["score"] == pytest.approx(redness(red), abs=15)
+    assert done["dropped"] == {"score": 1}
+
+
+def test_shards_are_no_larger_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overcrank.data.prepare.shards.Sample.size", property(lambda _: 400_000))
+    video(tmp_path / "source" / "a.mp4", *(pan(seed) for seed in range(1, 5)))
+    prepare(tmp_path / "source", tmp_path / "out", Settings(shard_mib=1))
+    lines = manifest(tmp_path / "out")
+    assert [line["shard"][-5] for line in lines] == list("0011")
+    assert len(list((tmp_path / "out").glob("*.tar"))) == 2
+
+
+def write_odd(path: Path, kind: str) -> None:
+    """A video as cameras and programs make them."""
+    path.parent.mkdir(exist_ok=True)
+    frames = pan(1, frames=13, size=(64, 96))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        if kind == "10-bit":
+            stream.pix_fmt = "yuv420p10le"
+        for place, pixels in enumerate(frames.numpy()):
+            if kind == "variable rate" and place in (4, 5, 9):
+                continue
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+                format=stream.pix_fmt
+            )
+            frame.pts = place
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("kind", ["10-bit", "variable rate"])
+def test_odd_videos_are_read_as_players_do(kind: str, tmp_path: Path) -> None:
+    write_odd(tmp_path / "source" / "a.mkv", kind)
+    prepare(tmp_path / "source", tmp_path / "out", Settings(max_fps=60))
+    (line,) = manifest(tmp_path / "out")
+    assert (line["key"], line["seconds"]) == ("00000000", pytest.approx(1.3, abs=0.12))
+    clip = first_clip(tmp_path / "out", tmp_path)
+    assert (clip[-1].float() - pan(1, frames=13, size=(64, 96))[-1].float()).abs().mean() < 10
+
+
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        samples = np.zeros((1, 4096), dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_damaged_files_are_lines_of_the_manifest(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    whole = video(source / "ok.mp4", pan(1)).read_bytes()
+    (source / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (source / "empty.mp4").touch()
+    (source / "noise.webp").write_bytes(bytes(range(256)))
+    write_sound(source / "sound.mp4")
+    prepare(source, tmp_path / "out")
+    assert outcome(tmp_path / "out") == [
+        *((name, "unreadable") for name in ("cut.mp4", "empty.mp4", "noise.webp")),
+        ("ok.mp4", "00000000"),
+        ("sound.mp4", "unreadable"),
+    ]
+
+
+def test_a_stopped_run_goes_on_where_it_was(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(folder, tmp_path / "whole")
+    made = []
+
+    def make_part(source: Any, *rest: Any) -> None:
+        made.append(source.name)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        genuine(source, *rest)
+
+    genuine = run.make_part
+    monkeypatch.setattr(run, "make_part", make_part)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, out)
+    (out / "clips-000007.tar").touch()  # as if it had been killed among the shards another time
+    told: list[tuple[int, int, int, int]] = []
+    prepare(folder, out, on_file=lambda *done: told.append(done))
+    assert made == ["a.mp4", "deep/b.mp4", "deep/b.mp4", "noise.mp4"]
+    assert everything(out) == everything(tmp_path / "whole")
+    assert [done[:2] for done in told] == [(1, 3), (2, 3), (3, 3)]
+    assert told[-1][2] == told[-1][3] > told[0][2] > 0
+
+
+def test_a_finished_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = prepare(folder, out)
+    before = everything(out)
+    shutil.rmtree(out / ".parts", ignore_errors=True)
+    assert prepare(folder, out) == done
+    assert everything(out) == before
+    with pytest.raises(RequestError, match=r"holds clips of other files or settings, got .*: give"):
+        prepare(folder, out, Settings(min_side=32))
+    video(folder / "new.mp4", pan(5))
+    with pytest.raises(RequestError, match="holds clips of other files"):
+        prepare(folder, out)
+    assert everything(out) == before
+
+
+def crash(frames_FHW3: Tensor) -> float:
+    """A scorer that ends its process at red clips, as a broken decoder would."""
+    if redness(frames_FHW3) > 230:
+        os.abort()
+    return 0.0
+
+
+@pytest.mark.slow
+def test_what_comes_out_does_not_depend_on_the_processes(folder: Path, tmp_path: Path) -> None:
+    one = prepare(folder, tmp_path / "one")
+    assert prepare(folder, tmp_path / "two", processes=2) == one
+    assert everything(tmp_path / "one") == everything(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_file_that_crashes_its_process_does_not_take_others_along(
+    folder: Path, tmp_path: Path
+) -> None:
+    fatal = pan(6).clone()
+    fatal[..., 0] = 250
+    video(folder / "b.mp4", fatal)
+    prepare(folder, tmp_path / "out", scorer=crash, processes=2)
+    assert outcome(tmp_path / "out") == [
+        ("a.mp4", "00000000"),
+        ("a.mp4", "00000001"),
+        ("b.mp4", "unreadable"),
+        ("deep/b.mp4", "00000002"),
+        ("noise.mp4", "unreadable"),
+    ]
+    assert manifest(tmp_path / "out")[2]["detail"] == "the decoder crashed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_seconds": -1}, "min_seconds is at least 0, got -1"),
+        ({"max_fps": float("nan")}, "max_fps is at least 0.1, got nan"),
+        ({"min_score": float("inf")}, "min_score is a finite number, got inf"),
+        ({"min_side": 600}, "got min_side 600 above max_side 512"),
+        ({"shard_mib": 0}, "shard_mib is at least 1, got 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Settings(**settings)
+
+
+def test_requests_that_cannot_be_are_refused_and_write_nothing(
+    folder: Path, tmp_path: Path
+) -> None:
+    out, full, empty = tmp_path / "out", tmp_path / "full", tmp_path / "empty"
+    full.mkdir()
+    (full / "mine.txt").touch()
+    empty.mkdir()
+    with pytest.raises(RequestError, match="processes are at least 1, got 0"):
+        prepare(folder, out, processes=0)
+    with pytest.raises(RequestError, match="a score needs a scorer"):
+        prepare(folder, out, Settings(min_score=1.0))
+    with pytest.raises(RequestError, match=r"got .*full with other files in it: give"):
+        prepare(folder, full)
+    with pytest.raises(RequestError, match="outside of the folder they come from"):
+        prepare(folder, folder / "out")
+    with pytest.raises(RequestError, match="nothing to prepare, got .*empty"):
+        prepare(empty, out)
+    with pytest.raises(RequestError, match=r"got .*missing \(nothing of this name\): give"):
+        prepare(tmp_path / "missing", out)
+    with pytest.raises(MediaError, match="clips cannot be written, got .*mine.txt"):
+        prepare(folder, full / "mine.txt")
+    assert not out.exists()
+    assert [file.name for file in full.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "the list cannot be read"),
+        ("a.json", "{}", "a JSON list is a list of objects, got dict"),
+        ("a.jsonl", '{"caption": "x"}', r"got \{'caption': 'x'\} as entry 1"),
+        ("a.jsonl", '{"media_path": "x.mp4", "caption": 3}', "as entry 1"),
+        ("a.csv", "file,caption\nx.mp4,y\n", "media_path and caption"),
+        ("a.csv", "", "nothing to prepare"),
+        ("a.csv", "media_path\nx.mp4\n\xff", "cannot be read"),
+        ("a.txt", "x.mp4", r"another kind of file"),
+    ],
+)
+def test_a_broken_list_is_refused(name: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(RequestError, match=message):
+        prepare(tmp_path / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

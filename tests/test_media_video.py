@@ -72,6 +72,19 @@ def test_the_same_frames_give_the_same_file(tmp_path: Path) -> None:
     assert write_red(tmp_path / "one.mp4") == write_red(tmp_path / "two.mp4")
 
 
+def test_a_reproducible_file_is_the_same_each_time(tmp_path: Path) -> None:
+    """Of moving squares, without it, x264 makes one of several files."""
+    dice = torch.Generator().manual_seed(1)
+    view = torch.randint(0, 2, (4, 5, 3), generator=dice).mul(200).to(torch.uint8)
+    wide = view.repeat_interleave(16, 0).repeat_interleave(16, 1)
+    clip = torch.stack([wide[:, i : i + 64] for i in range(12)])
+    written = set()
+    for _ in range(20):
+        write_mp4(tmp_path / "clip.mp4", [clip], 10, metadata={}, reproducible=True)
+        written.add((tmp_path / "clip.mp4").read_bytes())
+    assert len(written) == 1
+
+
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_broken_run_leaves_nothing_behind(tmp_path: Path, failure: type[BaseException]) -> None:
     def chunks() -> Iterator[Tensor]:

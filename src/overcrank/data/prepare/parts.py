@@ -175,8 +175,7 @@ def _clip(
                 some_HW3.append(frame_HW3)
             yield frame_HW3[None]
 
-    # One thread: the bytes of the file are the same on every machine, and files go in parallel.
-    write_mp4(path, chunks(), rate, metadata={}, threads=1)
+    write_mp4(path, chunks(), rate, metadata={}, reproducible=True)
     height, width, _ = some_HW3[0].shape
     entry = {"width": width, "height": height} | _scored(torch.stack(some_HW3), *judge)
     if "reason" in entry:

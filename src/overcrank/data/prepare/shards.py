@@ -19,10 +19,10 @@ MANIFEST = "manifest.jsonl"
 SHEET = "contact-sheet.webp"
 SHARD = "clips-{:06d}.tar"
 
-ALIKE = 11
+ALIKE = 15
 """Clips are near-duplicates if at most this many of the 192 bits of their looks differ ..."""
-BANDS = 12
-"""... so that at least one of twelve bands of 16 bits is equal, by which they are found."""
+BANDS = 16
+"""... so that at least one of sixteen bands of 12 bits is equal, by which they are found ..."""
 SAME_COLOUR = 16
 """... and if the mean colours differ by at most this, of 255: flat pictures have the same bits."""
 
@@ -53,7 +53,7 @@ class Looks:
     def twin_or_keep(self, entry: Entry, key: str) -> str | None:
         """The key of a kept clip that looks like this one; if there is none, keep this one."""
         look, colour = int(entry["look"], 16), entry["colour"]
-        bands = [(i, look >> 16 * i & 0xFFFF) for i in range(BANDS)]
+        bands = [(i, look >> 12 * i & 0xFFF) for i in range(BANDS)]
         for band in bands:
             for other, other_colour, other_key in self._bands.get(band, ()):
                 near = max(abs(a - b) for a, b in zip(colour, other_colour, strict=True))
