@@ -30,7 +30,8 @@ def test_every_flag_reaches_the_settings(tmp_path: Path) -> None:
         "--min-seconds 0.1 --max-seconds 0.4 --min-side 8 --max-side 32 --min-fps 1 --max-fps 10"
     )
     more = "--min-motion 1 --scorer test_data_prepare:redness --min-score 2 --shard-mib 3"
-    done = overcrank("prepare", source, out, *flags.split(), *more.split(), "--json")
+    judge = ("--scorer", "test_data_prepare:redness")
+    done = overcrank("prepare", source, out, *flags.split(), *more.split(), *judge, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["settings"] == {
         "min_seconds": 0.1,
