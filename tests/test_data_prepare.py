@@ -423,6 +423,8 @@ def test_requests_that_cannot_be_are_refused_and_write_nothing(
         prepare(folder, out, processes=0)
     with pytest.raises(RequestError, match="a score needs a scorer"):
         prepare(folder, out, Settings(min_score=1.0))
+    with pytest.raises(RequestError, match=r"a scorer is a function .*, got <function .*: define"):
+        prepare(folder, out, scorer=lambda _frames: 0.0)
     with pytest.raises(RequestError, match=r"got .*full with other files in it: give"):
         prepare(folder, full)
     with pytest.raises(RequestError, match="outside of the folder they come from"):

@@ -164,6 +164,15 @@ def test_a_file_without_pictures_is_refused(tmp_path: Path) -> None:
         read_frames(tmp_path / "sound.wav")
 
 
+def test_a_title_in_an_old_encoding_is_no_obstacle(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "a.mp4", [plain((9, 9, 9))], 24, metadata={"title": "caf\u00e9"})
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert content.count(b"caf\xc3\xa9") == 1
+    (tmp_path / "a.mp4").write_bytes(content.replace(b"caf\xc3\xa9", b"caf\xe9\xe9"))
+    assert read_frames(tmp_path / "a.mp4")[0].shape == (5, 32, 64, 3)
+    assert read_metadata(tmp_path / "a.mp4")["title"].startswith("caf")
+
+
 def test_a_gap_in_time_is_filled_by_the_frame_before(tmp_path: Path) -> None:
     """Frames at 0, 1 and 4 tenths of a second: the second one is held for three."""
     with av.open(str(tmp_path / "gap.mkv"), "w") as container:

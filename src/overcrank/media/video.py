@@ -187,7 +187,7 @@ def _opened(file: Path) -> "Iterator[InputContainer]":
     import av
 
     try:
-        with av.open(str(file)) as container:
+        with av.open(str(file), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise _not_a_video(file)
             yield container

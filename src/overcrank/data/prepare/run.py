@@ -51,6 +51,11 @@ def prepare(
         raise RequestError(
             f"a score needs a scorer, got min_score {settings.min_score} alone: give one, or none"
         )
+    if scorer is not None and not getattr(scorer, "__qualname__", "<").isidentifier():
+        raise RequestError(
+            f"a scorer is a function that other processes can import, got {scorer!r}: "
+            "define it with a name at the top of a module"
+        )
     target = Path(out)
     sources = find_sources(Path(source))
     keys = [key_of(each, settings, scorer) for each in sources]
