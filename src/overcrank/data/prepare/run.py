@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -196,6 +198,15 @@ def _in_pool(
 
 
 def _begin() -> None:
-    """Of each process: one thread, as there are several of them, and Ctrl-C ends it quietly."""
+    """Of each process: one thread, as there are several of them, and an end with this one's."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """One that was killed cannot tell the others, which would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
