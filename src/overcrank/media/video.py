@@ -34,6 +34,9 @@ LIMITED_RANGE = 1
 PRESET = "veryfast"
 """Half the processor time of "medium" and no larger a file, for 1.4 dB (docs/log.md)."""
 
+AV_TIME_BASE = 1_000_000
+"""The length of a file is counted in such parts of a second. Source: libavutil."""
+
 MIN_FRAME_RATE = 0.1
 """Frames a second are stored as a fraction of small numbers; less would be rounded."""
 
@@ -79,7 +82,7 @@ def read_frames(path: str | PathLike[str]) -> tuple[Tensor, float]:
     Frames come upright and evenly spaced: where a file leaves gaps, the frame before is held.
     """
     frames: list[Tensor] = []
-    with open_frames(path) as (pictures_HW3, rate):
+    with open_frames(path) as (pictures_HW3, rate, _):
         for frame_HW3 in pictures_HW3:
             height, width, _ = frame_HW3.shape
             if (len(frames) + 1) * height * width > MAX_PIXELS:
@@ -92,8 +95,11 @@ def read_frames(path: str | PathLike[str]) -> tuple[Tensor, float]:
 
 
 @contextmanager
-def open_frames(path: str | PathLike[str]) -> Iterator[tuple[Iterator[Tensor], float]]:
-    """The same one by one, uint8 (H, W, 3), for videos that do not fit in memory."""
+def open_frames(path: str | PathLike[str]) -> Iterator[tuple[Iterator[Tensor], float, int]]:
+    """The same one by one, uint8 (H, W, 3), for videos that do not fit in memory.
+
+    Besides their rate: about how many there will be, or 0 if the file does not say.
+    """
     file = readable_file(path, "a video")
     with _opened(file) as container:
         stream = container.streams.video[0]
@@ -101,7 +107,8 @@ def open_frames(path: str | PathLike[str]) -> Iterator[tuple[Iterator[Tensor], f
         rate = stream.average_rate or stream.base_rate
         if not rate:
             raise _not_a_video(file)
-        yield _evenly(_decoded(container, stream, file), rate, file), float(rate)
+        expected = round((container.duration or 0) / AV_TIME_BASE * rate)
+        yield _evenly(_decoded(container, stream, file), rate, file), float(rate), expected
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from math import ceil
@@ -27,6 +27,12 @@ PREVIEW = 160
 """Pixels of the longer side of a picture in the contact sheet."""
 SCORED = 4
 
+TOLD = 16
+"""Frames between one telling and the next."""
+
+Tell = Callable[[float], None]
+"""Hears which share of a file is done, now and then."""
+
 Entry = dict[str, Any]
 """What the manifest says of a clip. `reason` stands there if it is dropped, `member` if not."""
 
@@ -43,12 +49,18 @@ def key_of(source: Source, settings: Settings, scorer: Scorer | None) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 
-def make_part(source: Source, settings: Settings, scorer: Scorer | None, folder: Path) -> None:
+def make_part(
+    source: Source,
+    settings: Settings,
+    scorer: Scorer | None,
+    folder: Path,
+    tell: Tell = lambda _share: None,
+) -> None:
     """Write the clips of one source to `folder`, which appears when all is done."""
     making = making_of(folder)
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    keep_record(_entries(source, settings, scorer, making), making)
+    keep_record(_entries(source, (settings, scorer), making, tell), making)
     making.replace(folder)
 
 
@@ -69,8 +81,9 @@ def read_record(folder: Path) -> list[Entry]:
 
 
 def _entries(
-    source: Source, settings: Settings, scorer: Scorer | None, folder: Path
+    source: Source, judge: tuple[Settings, Scorer | None], folder: Path, tell: Tell
 ) -> list[Entry]:
+    settings, scorer = judge
     if not is_known(source.path):
         return [{"reason": "unknown kind"}]
     if settings.require_captions and source.caption is None:
@@ -79,14 +92,14 @@ def _entries(
         if is_picture(source.path):
             found: Tensor | _Video = _pixels(source.path)
         else:
-            found = _look_through(source.path, settings)
+            found = _look_through(source.path, settings, lambda share: tell(share / 2))
     except MediaError as error:  # of the input: what cannot be written is not caught
         return [{"reason": "unreadable", "detail": str(error)}]
     if isinstance(found, Tensor):
         return [_picture(found, settings, scorer, folder)]
     if not found.stretches:
         return [{"reason": "frame rate", "frame_rate": found.rate}]
-    return list(_clips(source.path, found, settings, scorer, folder))
+    return list(_clips(source.path, found, judge, folder, lambda share: tell((1 + share) / 2)))
 
 
 def _pixels(path: Path) -> Tensor:
@@ -120,23 +133,24 @@ class _Video:
     stretches: list[Seen]
 
 
-def _look_through(path: Path, settings: Settings) -> _Video:
-    with open_frames(path) as (frames_HW3, native):
+def _look_through(path: Path, settings: Settings, tell: Tell) -> _Video:
+    with open_frames(path) as (frames_HW3, native, expected):
         step = max(1, ceil(native / settings.max_fps - 0.05))
         rate = native / step
         if rate < settings.min_fps:
             return _Video(rate, step, [])
         longest = max(1, int(settings.max_seconds * rate))
-        thinned_HW3 = islice(frames_HW3, 0, None, step)
+        thinned_HW3 = islice(_telling(frames_HW3, expected, tell), 0, None, step)
         return _Video(rate, step, list(look(thinned_HW3, longest)))
 
 
 def _clips(
-    path: Path, video: _Video, settings: Settings, scorer: Scorer | None, folder: Path
+    path: Path, video: _Video, judge: tuple[Settings, Scorer | None], folder: Path, tell: Tell
 ) -> Iterator[Entry]:
     """The second pass, as a film does not fit in memory."""
-    with open_frames(path) as (frames_HW3, _):
-        thinned_HW3 = islice(frames_HW3, 0, None, video.step)
+    settings, _ = judge
+    with open_frames(path) as (frames_HW3, _, expected):
+        thinned_HW3 = islice(_telling(frames_HW3, expected, tell), 0, None, video.step)
         for number, seen in enumerate(video.stretches):
             entry: Entry = {
                 "start": round(seen.first / video.rate, 4),
@@ -152,10 +166,17 @@ def _clips(
             if reason is None:
                 fitted_HW3 = (_fitted(frame_HW3, seen, settings) for frame_HW3 in stretch_HW3)
                 name = folder / f"{number}.mp4"
-                yield entry | _clip(fitted_HW3, seen.frames, video.rate, (settings, scorer), name)
+                yield entry | _clip(fitted_HW3, seen.frames, video.rate, judge, name)
             else:
                 yield {**entry, "reason": reason}
             deque(stretch_HW3, maxlen=0)  # the next begins where this ends
+
+
+def _telling(frames_HW3: Iterator[Tensor], expected: int, tell: Tell) -> Iterator[Tensor]:
+    for place, frame_HW3 in enumerate(frames_HW3):
+        if expected and place % TOLD == 0:
+            tell(min(1.0, place / expected))
+        yield frame_HW3
 
 
 def _clip(

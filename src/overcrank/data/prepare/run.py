@@ -6,9 +6,10 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -27,8 +28,14 @@ SUMMARY = "prepare.json"
 PARTS = ".parts"
 FORMAT_VERSION = 1
 
+SOON = 0.5
+"""Seconds between two looks at what other processes have done."""
+
 OnFile = Callable[[int, int, int, int], None]
-"""Files done, of all, bytes done, of all; those that a stopped run did count from the start."""
+"""Files done, of all, bytes done, of all, also while a file is worked on.
+
+What a run that was stopped has done counts from the start.
+"""
 
 
 def prepare(
@@ -121,15 +128,26 @@ class _Tally:
     def __init__(self, parts: dict[Path, Source], on_file: OnFile | None) -> None:
         self._sizes = {folder: _size(source.path) for folder, source in parts.items()}
         self._on_file = on_file
-        self._files = self._bytes = 0
+        self._shares = dict.fromkeys(parts, 0.0)
+        self._files, self._bytes, self._total = 0, 0.0, sum(self._sizes.values())
         self.add(*(folder for folder in parts if folder.exists()))
 
     def add(self, *folders: Path) -> None:
         """These are done."""
         self._files += len(folders)
-        self._bytes += sum(self._sizes[folder] for folder in folders)
+        self.share(dict.fromkeys(folders, 1.0))
+
+    def share_of(self, folder: Path, share: float) -> None:
+        """So much of one is done."""
+        self.share({folder: share})
+
+    def share(self, shares: dict[Path, float]) -> None:
+        """So much of these is done."""
+        for folder, share in shares.items():
+            self._bytes += (share - self._shares[folder]) * self._sizes[folder]
+            self._shares[folder] = share
         if self._on_file is not None:
-            self._on_file(self._files, len(self._sizes), self._bytes, sum(self._sizes.values()))
+            self._on_file(self._files, len(self._sizes), round(self._bytes), self._total)
 
 
 def _size(path: Path) -> int:
@@ -147,7 +165,7 @@ def _make_parts(
     if processes == 1:
         for folder, source in parts.items():
             if not folder.exists():
-                make_part(source, *given, folder)
+                make_part(source, *given, folder, partial(tally.share_of, folder))
                 tally.add(folder)
         return
     for stale in {folder.parent for folder in parts}:
@@ -189,12 +207,35 @@ def _in_pool(
     workers = min(processes, len(todo))
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
     try:
-        futures = {pool.submit(make_part, source, *given, f): f for f, source in todo.items()}
-        for future in as_completed(futures):
-            future.result()
-            tally.add(futures[future])
+        futures = {pool.submit(_make, source, *given, f): f for f, source in todo.items()}
+        waiting = set(futures)
+        while waiting:
+            finished, waiting = wait(waiting, SOON, FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+                tally.add(futures[future])
+            running = (futures[future] for future in waiting if future.running())
+            tally.share({folder: _share_of(folder) for folder in running})
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _make(source: Source, settings: Settings, scorer: Scorer | None, folder: Path) -> None:
+    """In another process: which share is done stands in a file beside the part."""
+    note = folder.with_name(f"{folder.name}.share")
+    make_part(source, settings, scorer, folder, lambda share: _write(note, f"{share:.4f}"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _share_of(folder: Path) -> float:
+    note = folder.with_name(f"{folder.name}.share")
+    try:
+        return float(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not begun, or just being written
+        return 0.0
 
 
 def _begin() -> None:
