@@ -141,12 +141,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pa
         build_objective(vae_run(), tmp_path / "file" / "run", lambda _event: None, CPU)
 
 
-@pytest.mark.parametrize("freeze", [["encodre"], ["encoder", "decoder"]])
-def test_only_a_part_of_the_network_can_be_frozen(freeze: list[str]) -> None:
-    with pytest.raises(RequestError, match="right is encoder or decoder, not both"):
-        VAEObjective(vae_run(freeze=freeze), CPU)
-
-
 @dataclass(frozen=True)
 class One:
     x: Tensor

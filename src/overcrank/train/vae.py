@@ -17,7 +17,6 @@ from torch.utils.data import Dataset
 from overcrank.data.crops import Crops, ToyCrops
 from overcrank.data.film import Film
 from overcrank.data.world import World
-from overcrank.errors import RequestError
 from overcrank.flow import mix
 from overcrank.metrics import haar3d, psnr
 from overcrank.runtime import Hardware
@@ -43,12 +42,6 @@ class VAEObjective:
         else:
             vae = load_component(config.start_from, "vae")
         hardware.place(vae)
-        parts = {"encoder", "decoder"}
-        if not set(config.freeze) < parts:
-            raise RequestError(
-                f"freeze takes a part of the network: got {', '.join(config.freeze)}: "
-                "right is encoder or decoder, not both"
-            )
         for part in config.freeze:
             vae.get_submodule(part).requires_grad_(False)
         self.module = vae.train()
