@@ -138,7 +138,7 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path, damage: bytes | None) -
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match="cannot write to the folder"):
-        build_objective(vae_run(), tmp_path / "file" / "run", lambda _event: None, CPU)
+        run(vae_run(), tmp_path / "file" / "run")
 
 
 @dataclass(frozen=True)

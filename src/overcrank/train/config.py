@@ -188,7 +188,7 @@ class RunConfig(Strict):
     vae: str | None = None
     """Transformer only: the autoencoder's file, or the name of a shipped model."""
     start_from: str | None = None
-    """Weights file to start from instead of random numbers."""
+    """Weights to start from instead of random numbers: a file, or the name of a shipped model."""
     freeze: list[Literal["encoder", "decoder"]] = Field(default=[], max_length=1)
     """Parts of the network that stay as they are. With the encoder frozen, the latents and their
     statistics do too, and a transformer trained on them still fits."""

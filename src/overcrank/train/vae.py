@@ -37,6 +37,7 @@ class VAEObjective:
 
     def __init__(self, config: RunConfig, hardware: Hardware, world: World | None = None) -> None:
         self.config, self.hardware, self.world = config, hardware, world or World()
+        self.film = Film(config.film.file) if config.film else None
         if config.start_from is None:
             vae = VAE(PRESETS[config.preset])
         else:
@@ -48,14 +49,14 @@ class VAEObjective:
 
     def data(self) -> Dataset[Crops]:
         """Batch number `step`."""
-        film = self.config.film
+        share = self.config.film.share if self.config.film else 0.0
         return ToyCrops(
             self.config.seed,
             self.config.steps,
             self._shape,
             world=self.world,
-            film=Film(film.file) if film else None,
-            film_share=film.share if film else 0.0,
+            film=self.film,
+            film_share=share,
         )
 
     def _shape(self, step: int) -> tuple[int, int, int]:
