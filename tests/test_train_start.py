@@ -18,7 +18,11 @@ CPU = choose("cpu", "float32")
     [
         ("pocket-vae", "scenes={figures: 0.5, pack: lost}", "scenes.pack .* docs/figures.md"),
         ("pocket-vae", "film.file=lost", "film.file is not there: got lost: .* docs/film.md"),
-        ("pocket-vae", "start_from=lost", "start_from .* got lost: run `overcrank train pocket-vae`"),
+        (
+            "pocket-vae",
+            "start_from=lost",
+            "start_from .* got lost: run `overcrank train pocket-vae`",
+        ),
         ("pocket-decoder", "steps=1", "run `overcrank train pocket-vae` first"),
         ("pocket-distil", "steps=1", "run `overcrank train pocket-transformer` first"),
         ("pocket-transformer", "vae=lost", "vae is not there: .*: --set vae=pocket"),

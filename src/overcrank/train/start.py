@@ -14,7 +14,7 @@ from overcrank.text import MiniLMEncoder
 from overcrank.toybox.figure_pack import FigurePack
 from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
-from overcrank.train.loop import Event, Objective, make_writable
+from overcrank.train.record import Event, Objective, make_writable
 from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
