@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from overcrank.cli import main
 from overcrank.errors import MediaError, RequestError
 from overcrank.runtime import choose
 from overcrank.train import build_objective, read_config
@@ -52,3 +53,12 @@ def test_a_damaged_film_is_found_before_a_folder_is_made(tmp_path: Path) -> None
 def test_a_run_starts_from_a_model_by_its_name(preset: str, file: str) -> None:
     found = with_files(read_config(preset, ["start_from=pocket"]))
     assert found.start_from == str(find_model("pocket") / file)
+
+
+@pytest.mark.parametrize("option", ["--processes", "--threads"])
+def test_a_count_that_cannot_be_says_what_was_given(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "pocket-vae", option, "0"])
+    assert "got '0': try 1 to 256" in capsys.readouterr().err
