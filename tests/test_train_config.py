@@ -47,6 +47,12 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("guidance.scale=nan", "with --set guidance.scale=nan cannot .* mean distil.guidance"),
         ("optim={lr: -1}", "with --set optim=.*optim.lr.*got -1"),
         ("steps=0", "steps.*got 0"),
+        ("steps=99999999999999999999", "steps: .*less than or equal to 1000000000, got 99999"),
+        ("stages=[{frames: 9, size: 64, batch: 65537}]", "stages.0.batch: .*65536, got 65537"),
+        ("stages=[{frames: 9, size: 8224, batch: 1}]", "stages.0.size: .*8192, got 8224"),
+        ("freeze=[encodre]", "freeze.0: .*'encoder' or 'decoder', got 'encodre'"),
+        ("freeze=[encoder, decoder]", "freeze: .*at most 1 item"),
+        ("scenes={figures: 0.5}", "figures need a pack: got a share of 0.5"),
         ("optim.lr=-1", "optim.lr.*got -1"),
         ("optim", "name=value"),
         ("steps.a=1", "is a value.*got --set steps.a=1: try --set steps=VALUE"),
@@ -119,3 +125,31 @@ def test_a_size_has_one_entry_of_latents() -> None:
 def test_a_student_needs_a_teacher() -> None:
     with pytest.raises(RequestError, match="got no start_from"):
         read_config("pocket-distil", ["start_from=null"])
+
+
+@pytest.mark.parametrize("levels", ["[0.5, 0.9]", "[1.0, 1.0]"])
+def test_the_levels_of_a_student_fall(levels: str) -> None:
+    with pytest.raises(RequestError, match="distil: the levels of a student fall, got"):
+        read_config("pocket-distil", [f"distil.levels={levels}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('import os\nprint("x"\n', "holds no run: got str"),
+        ("import os\ndef run():\n    return\n", "is not YAML: .* in line 2: right is"),
+        ("a: \x07", "is not YAML: .*special characters are not allowed: right is"),
+    ],
+)
+def test_another_file_is_refused_in_one_paragraph(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.py"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=message) as refused:
+        read_config(path)
+    assert "\n" not in str(refused.value)
+    assert "<unicode string>" not in str(refused.value)
+
+
+def test_nothing_is_no_name_of_a_run() -> None:
+    with pytest.raises(RequestError, match="no such training preset or file: got ''"):
+        read_config("")

@@ -20,7 +20,7 @@ from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEmbedding
-from overcrank.train import build_objective, read_config, train
+from overcrank.train import build_objective, read_config, steps_done, train
 from overcrank.train.config import Latents, Optim, RunConfig, Stage
 from overcrank.train.given import Given, flow_loss
 from overcrank.train.loop import learning_rate, parameter_groups
@@ -138,13 +138,7 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path, damage: bytes | None) -
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match="cannot write to the folder"):
-        build_objective(vae_run(), tmp_path / "file" / "run", lambda _event: None, CPU)
-
-
-@pytest.mark.parametrize("freeze", [["encodre"], ["encoder", "decoder"]])
-def test_only_a_part_of_the_network_can_be_frozen(freeze: list[str]) -> None:
-    with pytest.raises(RequestError, match="right is encoder or decoder, not both"):
-        VAEObjective(vae_run(freeze=freeze), CPU)
+        run(vae_run(), tmp_path / "file" / "run")
 
 
 @dataclass(frozen=True)
@@ -229,11 +223,51 @@ def test_a_run_that_is_terminated_loses_nothing(tmp_path: Path) -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().loss(batch, generator)
 
+        def export(self, module: torch.nn.Module, folder: Path) -> None:
+            raise AssertionError(f"it takes minutes to export {module} to {folder}")
+
+    config = vae_run(save_every=3, steps=90)
     try:
-        train(vae_run(save_every=100, steps=90), Ends(), tmp_path, lambda _event: None, CPU)
+        assert train(config, Ends(), tmp_path, lambda _event: None, CPU) == 3
     finally:
         signal.signal(signal.SIGTERM, before)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_a_run_that_is_done_is_left_as_it_is(tmp_path: Path) -> None:
+    train(vae_run(steps=2), Line(), tmp_path, lambda _event: None, CPU)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    events: list[dict[str, Any]] = []
+    again = vae_run(steps=1, optim=Optim(lr=5))
+    assert steps_done(tmp_path, again) == 2
+    assert train(again, Line(), tmp_path, events.append, CPU) == 2
+    assert not events
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_whose_last_weights_are_not_written_is_not_done(tmp_path: Path) -> None:
+    class Full(Line):
+        def export(self, module: torch.nn.Module, folder: Path) -> None:
+            raise OSError(f"no room for {module} in {folder}")
+
+    with pytest.raises(OSError, match="no room"):
+        train(vae_run(steps=1), Full(), tmp_path, lambda _event: None, CPU)
+    assert steps_done(tmp_path, vae_run()) == 0
+
+
+def test_a_run_says_what_it_does_and_how_long_its_first_step_took(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    train(vae_run(log_every=100), Line(), tmp_path, events.append, CPU)
+    assert events[0] == {
+        "trains": "vae nano",
+        "parameters": 2,
+        "device": "cpu",
+        "steps": 4,
+        "done": 0,
+        "folder": str(tmp_path),
+    }
+    assert events[1]["step"] == 1
+    assert events[1]["seconds"] > 0
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line: `overcrank COMMAND`. One file for each command.
 
-Exit codes: 0 done, 1 the run failed, 2 the request is wrong, 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 the run failed, 2 the request is wrong, 130 stopped with Ctrl-C,
+143 a training was terminated and its state is saved.
 """
 
 import os

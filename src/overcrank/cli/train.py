@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from overcrank.cli.values import whole
+
 CONFIG_HELP = "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-distil"
+
+
+def _count(text: str) -> int:
+    """Of threads or processes."""
+    count = whole(text)
+    if not 1 <= count <= 256:
+        raise typer.BadParameter(f"got {text!r}: try 1 to 256")
+    return count
 
 
 def train_command(
@@ -18,20 +28,22 @@ def train_command(
         list[str] | None, typer.Option("--set", help="change a value: optim.lr=1e-4")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="CPU threads; all if not given")
+        int | None,
+        typer.Option(parser=_count, metavar="INT", help="CPU threads; all if not given"),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda; an accelerator, if there is one")
     ] = None,
     processes: Annotated[
-        int, typer.Option(min=1, max=256, help="processes that render and load batches")
+        int,
+        typer.Option(parser=_count, metavar="INT", help="processes that render and load batches"),
     ] = 1,
 ) -> None:
     """Train a network. To resume, run the same command again."""
     import torch
 
     from overcrank.runtime import choose
-    from overcrank.train import build_objective, join_workers, read_config, train
+    from overcrank.train import build_objective, join_workers, read_config, steps_done, train
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -41,20 +53,37 @@ def train_command(
     folder = folder or Path("runs") / Path(config).stem
 
     def show(event: dict[str, Any]) -> None:
-        if "lost" in event:
-            console.print(
-                f"stopped at step {event['step']}: the last {event['lost']} steps are lost; "
-                f"the same command goes on from step {event['step'] - event['lost']}"
-            )
-            return
-        console.print("  ".join(f"{name} {_short(value)}" for name, value in event.items()))
+        console.print(_line(event))
 
     with join_workers() as workers:
         if workers.rank > 0:
             console.quiet = True
+        done = steps_done(folder, run)
+        if done >= run.steps:
+            console.print(f"already done at step {done}: give more steps: --set steps={2 * done}")
+            return
         objective = build_objective(run, folder, show, hardware, workers, processes)
-        train(run, objective, folder, show, hardware, workers, processes)
+        done = train(run, objective, folder, show, hardware, workers, processes)
+    if done < run.steps:
+        console.print(f"stopped at step {done}: the same command goes on")
+        raise typer.Exit(143)
     console.print(f"done: {folder}")
+
+
+def _line(event: dict[str, Any]) -> str:
+    """What a run reports, for the terminal."""
+    if "trains" in event:
+        left = event["steps"] - event["done"]
+        return (
+            f"training {event['trains']}, {event['parameters']:,} parameters, on "
+            f"{event['device']}: {left} steps to do, in {event['folder']}"
+        )
+    if "lost" in event:
+        return (
+            f"stopped at step {event['step']}: the last {event['lost']} steps are lost; "
+            f"the same command goes on from step {event['step'] - event['lost']}"
+        )
+    return "  ".join(f"{name} {_short(value)}" for name, value in event.items())
 
 
 def _short(value: Any) -> str:

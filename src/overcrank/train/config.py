@@ -5,6 +5,7 @@ A key that is not known is an error that names the nearest one, or those of its 
 """
 
 import difflib
+import os
 import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from overcrank import transformer, vae
 from overcrank.errors import RequestError
@@ -21,6 +22,8 @@ from overcrank.shapes import ClipSize
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 """A number in [0, 1)."""
+Step = Annotated[int, Field(ge=0, le=10**9)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Strict(BaseModel):
@@ -32,8 +35,8 @@ class Strict(BaseModel):
 class Shaped(Strict):
     """A group of keys with the size of a clip."""
 
-    frames: PositiveInt
-    size: PositiveInt
+    frames: int = Field(ge=1, le=8193)
+    size: int = Field(ge=1, le=8192)
 
     @property
     def clip(self) -> ClipSize:
@@ -57,8 +60,8 @@ class Stage(Shaped):
     An autoencoder's clips smaller than 128 are random crops of 128 x 128.
     """
 
-    start: int = Field(default=0, ge=0)
-    batch: PositiveInt
+    start: Step = 0
+    batch: int = Field(ge=1, le=65536)
 
 
 class Optim(Strict):
@@ -68,10 +71,10 @@ class Optim(Strict):
     betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
-    warmup: int = Field(default=200, ge=0)
-    fall: int = Field(default=0, ge=0)
+    warmup: Step = 200
+    fall: Step = 0
     ema: Share = 0.999
-    fan_in: int | None = Field(default=None, ge=1)
+    fan_in: Count | None = None
     """Matrices with more inputs than this learn at a rate that falls as 1 / inputs, so that one
     step changes every layer's output by about as much. Yang et al., arXiv:2203.03466, table 8."""
 
@@ -90,12 +93,12 @@ class VAELoss(Strict):
 class Latents(Shaped):
     """Clips that are rendered and encoded once and then seen many times."""
 
-    clips: PositiveInt
-    first: int = Field(default=0, ge=0)
+    clips: Count
+    first: Step = 0
     """Number of the first one: caches that overlap show the same scenes."""
-    frames: PositiveInt = 121
-    size: PositiveInt = 128
-    captions: PositiveInt = 2
+    frames: int = Field(default=121, ge=1, le=8193)
+    size: int = Field(default=128, ge=1, le=8192)
+    captions: int = Field(default=2, ge=1, le=64)
     """Paraphrases per clip."""
     folder: str | None = None
     """Where they are kept; `latents` in the run's folder if not given."""
@@ -130,6 +133,15 @@ class Scenes(Strict):
     pack: str | None = None
     """A file as docs/figures.md says."""
 
+    @model_validator(mode="after")
+    def _has_its_pack(self) -> Self:
+        if self.figures > 0 and self.pack is None:
+            raise RequestError(
+                f"figures need a pack: got a share of {self.figures} and no pack: add pack: FILE, "
+                "built as docs/figures.md says, or leave figures out"
+            )
+        return self
+
 
 class FilmShare(Strict):
     """Real footage among an autoencoder's clips: a file as docs/film.md says."""
@@ -147,8 +159,16 @@ class Distil(Strict):
     """Where the decoder takes over."""
     guidance: float = Field(default=3.0, ge=1)
     """Of the teacher."""
-    every: PositiveInt = 3
+    every: Count = 3
     """The student learns at one step in so many, its shadow at all."""
+
+    @model_validator(mode="after")
+    def _levels_fall(self) -> Self:
+        if self.levels != sorted(set(self.levels), reverse=True):
+            raise RequestError(
+                f"the levels of a student fall, got {self.levels}: put them in order"
+            )
+        return self
 
 
 ONLY_FOR = {
@@ -168,12 +188,12 @@ class RunConfig(Strict):
     vae: str | None = None
     """Transformer only: the autoencoder's file, or the name of a shipped model."""
     start_from: str | None = None
-    """Weights file to start from instead of random numbers."""
-    freeze: list[str] = []
+    """Weights to start from instead of random numbers: a file, or the name of a shipped model."""
+    freeze: list[Literal["encoder", "decoder"]] = Field(default=[], max_length=1)
     """Parts of the network that stay as they are. With the encoder frozen, the latents and their
     statistics do too, and a transformer trained on them still fits."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    steps: PositiveInt
+    steps: Count
     stages: list[Stage] = Field(min_length=1)
     optim: Optim
     actor_weight: float = Field(default=2.0, ge=0)
@@ -186,8 +206,8 @@ class RunConfig(Strict):
     conditions: Conditions = Conditions()
     distil: Distil = Distil()
     precision: Literal["auto", "float32"] = "auto"
-    log_every: PositiveInt = 20
-    save_every: PositiveInt = 500
+    log_every: Count = 20
+    save_every: Count = 500
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -257,7 +277,10 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     """A YAML file or the name of a shipped preset, with `a.b=value` changes applied."""
     values = _parse(_read(source), f"{source} is not YAML")
     if not isinstance(values, dict):
-        raise RequestError(f"{source} holds {type(values).__name__}: a run is a mapping of keys")
+        raise RequestError(
+            f"{source} holds no run: got {type(values).__name__}: right is name: value, line by "
+            "line, as in src/overcrank/train/presets"
+        )
     for change in changes:
         _apply(values, change)
     try:
@@ -271,10 +294,10 @@ def _read(source: str | Path) -> str:
     names = sorted(p.name.removesuffix(".yaml") for p in presets.iterdir())
     if str(source) in names:
         return (presets / f"{source}.yaml").read_text()
-    if not Path(source).exists():
+    if not os.path.isfile(source):  # noqa: PTH113  unlike Path.is_file, False for any odd string
         raise RequestError(
-            f"no training preset or file {source}: the presets are {', '.join(names)}, "
-            "or give a .yaml file"
+            f"there is no such training preset or file: got {str(source)!r}: the presets are "
+            f"{', '.join(names)}, or give a .yaml file"
         )
     try:
         return Path(source).read_text(encoding="utf-8")
@@ -288,7 +311,16 @@ def _parse(text: str, problem: str) -> Any:
     except RecursionError:
         raise RequestError(f"{problem}: it is nested too deeply: a run has two levels") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise RequestError(f"{problem}: {error}: right is name: value, line by line") from None
+        raise RequestError(
+            f"{problem}: {_reason(error)}: right is name: value, line by line"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What YAML does not like, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error).partition("\n")[0]
 
 
 def _apply(values: dict[str, Any], change: str) -> None:

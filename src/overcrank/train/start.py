@@ -14,13 +14,13 @@ from overcrank.text import MiniLMEncoder
 from overcrank.toybox.figure_pack import FigurePack
 from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
-from overcrank.train.loop import Event, Objective, make_writable
+from overcrank.train.record import Event, Objective, make_writable
 from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
 from overcrank.transformer import PRESETS
-from overcrank.weights.presets import find_model
-from overcrank.weights.store import latent_hash, load_component
+from overcrank.weights.presets import find_model, preset_names
+from overcrank.weights.store import Component, latent_hash, load_component
 
 
 def build_objective(
@@ -35,7 +35,7 @@ def build_objective(
 
     `processes` render clips beside this one.
     """
-    make_writable(folder)
+    config = with_files(config)
     torch.manual_seed(config.seed)
     world = build_world(config.scenes)
     if config.kind == "vae":
@@ -43,11 +43,9 @@ def build_objective(
     assert config.vae is not None
     text = MiniLMEncoder()
     _check_text_width(config, text.width)
-    source = Path(config.vae)
-    vae = load_component(
-        source if source.is_file() else find_model(config.vae) / "vae.safetensors", "vae"
-    )
+    vae = load_component(config.vae, "vae")
     made_by = latent_hash(vae)
+    make_writable(folder)
     hardware.place(vae)
 
     def encode(frames_BFHW3: Tensor) -> Tensor:
@@ -78,6 +76,38 @@ def build_objective(
         caches[latents.size] = LatentCache(place, spec)
     kind = TransformerObjective if config.kind == "transformer" else DistilObjective
     return kind(config, caches, made_by, hardware)
+
+
+def with_files(config: RunConfig) -> RunConfig:
+    """The same run with models that are given by name as their files; all files are there."""
+    film = config.film.file if config.film else None
+    for key, given in (("scenes.pack", config.scenes.pack), ("film.file", film)):
+        if given is not None and not Path(given).is_file():
+            guide = "figures" if key == "scenes.pack" else "film"
+            raise RequestError(
+                f"{key} is not there: got {given}: build one as docs/{guide}.md says, or run "
+                "without"
+            )
+    trained: Component = "vae" if config.kind == "vae" else "transformer"
+    files = {
+        "vae": _weights("vae", config.vae, "vae"),
+        "start_from": _weights("start_from", config.start_from, trained),
+    }
+    return config.model_copy(update=files)
+
+
+def _weights(key: str, given: str | None, component: Component) -> str | None:
+    if given is None:
+        return None
+    file = Path(given)
+    if given in preset_names() or file.is_dir():
+        file = find_model(given) / f"{component}.safetensors"
+    if not file.is_file():
+        raise RequestError(
+            f"{key} is not there: got {given}: run `overcrank train pocket-{component}` first, or "
+            f"give another file, or the name of a model: --set {key}=pocket"
+        )
+    return str(file)
 
 
 def build_world(scenes: Scenes) -> World:

@@ -17,7 +17,6 @@ from torch.utils.data import Dataset
 from overcrank.data.crops import Crops, ToyCrops
 from overcrank.data.film import Film
 from overcrank.data.world import World
-from overcrank.errors import RequestError
 from overcrank.flow import mix
 from overcrank.metrics import haar3d, psnr
 from overcrank.runtime import Hardware
@@ -38,31 +37,26 @@ class VAEObjective:
 
     def __init__(self, config: RunConfig, hardware: Hardware, world: World | None = None) -> None:
         self.config, self.hardware, self.world = config, hardware, world or World()
+        self.film = Film(config.film.file) if config.film else None
         if config.start_from is None:
             vae = VAE(PRESETS[config.preset])
         else:
             vae = load_component(config.start_from, "vae")
         hardware.place(vae)
-        parts = {"encoder", "decoder"}
-        if not set(config.freeze) < parts:
-            raise RequestError(
-                f"freeze takes a part of the network: got {', '.join(config.freeze)}: "
-                "right is encoder or decoder, not both"
-            )
         for part in config.freeze:
             vae.get_submodule(part).requires_grad_(False)
         self.module = vae.train()
 
     def data(self) -> Dataset[Crops]:
         """Batch number `step`."""
-        film = self.config.film
+        share = self.config.film.share if self.config.film else 0.0
         return ToyCrops(
             self.config.seed,
             self.config.steps,
             self._shape,
             world=self.world,
-            film=Film(film.file) if film else None,
-            film_share=film.share if film else 0.0,
+            film=self.film,
+            film_share=share,
         )
 
     def _shape(self, step: int) -> tuple[int, int, int]:

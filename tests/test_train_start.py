@@ -1,0 +1,64 @@
+"""A run finds its files before it makes anything."""
+
+from pathlib import Path
+
+import pytest
+
+from overcrank.cli import main
+from overcrank.errors import MediaError, RequestError
+from overcrank.runtime import choose
+from overcrank.train import build_objective, read_config
+from overcrank.train.start import with_files
+from overcrank.weights.presets import find_model
+
+CPU = choose("cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "message"),
+    [
+        ("pocket-vae", "scenes={figures: 0.5, pack: lost}", "scenes.pack .* docs/figures.md"),
+        ("pocket-vae", "film.file=lost", "film.file is not there: got lost: .* docs/film.md"),
+        (
+            "pocket-vae",
+            "start_from=lost",
+            "start_from .* got lost: run `overcrank train pocket-vae`",
+        ),
+        ("pocket-decoder", "steps=1", "run `overcrank train pocket-vae` first"),
+        ("pocket-distil", "steps=1", "run `overcrank train pocket-transformer` first"),
+        ("pocket-transformer", "vae=lost", "vae is not there: .*: --set vae=pocket"),
+    ],
+)
+def test_a_missing_file_is_found_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, change: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=message):
+        build_objective(read_config(preset, [change]), Path("run"), lambda _event: None, CPU)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_film_is_found_before_a_folder_is_made(tmp_path: Path) -> None:
+    (tmp_path / "film").write_bytes(b"no film")
+    config = read_config("pocket-vae", ["preset=nano", f"film.file={tmp_path / 'film'}"])
+    with pytest.raises(MediaError, match="the film cannot be read"):
+        build_objective(config, tmp_path / "run", lambda _event: None, CPU)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "file"),
+    [("pocket-decoder", "vae.safetensors"), ("pocket-distil", "transformer.safetensors")],
+)
+def test_a_run_starts_from_a_model_by_its_name(preset: str, file: str) -> None:
+    found = with_files(read_config(preset, ["start_from=pocket"]))
+    assert found.start_from == str(find_model("pocket") / file)
+
+
+@pytest.mark.parametrize("option", ["--processes", "--threads"])
+def test_a_count_that_cannot_be_says_what_was_given(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "pocket-vae", option, "0"])
+    assert "got '0': try 1 to 256" in capsys.readouterr().err
