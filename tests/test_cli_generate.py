@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -278,31 +279,56 @@ def test_a_model_without_text_encoder_says_so(tmp_path: Path) -> None:
     assert "no text encoder" in done.err
 
 
-def test_ctrl_c_leaves_no_file(nano: Path, tmp_path: Path) -> None:
-    """The signal comes while it denoises: after the first of so many steps."""
-    code = """
+STOPPED = """
 import os, signal, sys
 from overcrank.cli import main
 from overcrank.cli.progress import Progress
-steps = Progress.on_step
-def stop_at_the_second(self, step, total):
-    steps(self, step, total)
-    if step == 2:
-        os.kill(os.getpid(), signal.SIGINT)
-Progress.on_step = stop_at_the_second
+name, number = sys.argv[1], int(sys.argv[2])
+report = getattr(Progress, name)
+def stop_at_the_second(self, done, total):
+    report(self, done, total)
+    if done >= 2:
+        os.kill(os.getpid(), number)
+setattr(Progress, name, stop_at_the_second)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-main(sys.argv[1:])
+main(sys.argv[3:])
 """
-    words = ["generate", PROMPT, "-o", str(tmp_path / "clip.mp4"), "--model", str(nano)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("command", ["generate", "convert"])
+def test_a_signal_leaves_no_file(
+    command: str, number: signal.Signals, code: int, nano: Path, tmp_path: Path
+) -> None:
+    """It comes in the middle: while it denoises, after the first of so many steps; as it writes."""
+    if command == "generate":
+        name = "on_step"
+        words = [PROMPT, "-o", str(tmp_path / "clip.mp4"), "--model", str(nano), "--steps", "500"]
+    else:
+        name = "on_part"
+        words = ["--to", "overcrank", str(nano), str(tmp_path / "copy")]
     done = subprocess.run(
-        [sys.executable, "-c", code, *words, "--steps", "500"],
+        [sys.executable, "-c", STOPPED, name, str(int(number)), command, *words],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 130
-    assert "Traceback" not in done.stderr
+    assert done.returncode == code, done.stderr
+    assert done.stderr == "stopped\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_a_command_is_imported_has_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("overcrank.cli.import_module", interrupted)
+    before = signal.getsignal(signal.SIGTERM)
+    done = overcrank("generate", PROMPT, "-o", "clip.mp4")
+    assert (done.code, done.err) == (130, "stopped\n")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_flags_are_a_contract() -> None:

@@ -55,7 +55,9 @@ def test_random_weights_of_a_release_are_written(
         (["--random", "ltxv-9b", "a"], "no such release: got 'ltxv-9b'"),
         (["pocket", "a", "--dtype", "int8"], "got --dtype 'int8': choose one"),
         (["pocket", "a", "--to", "onnx"], "got 'onnx'"),
-        (["pocket", "a"], "our own format only"),
+        (["--random", "ltxv-2b-0.9.8", "a", "--seed", "-1", "--to", "onnx"], "--seed is a"),
+        (["pocket", "a"], "our own format only (--to overcrank)"),
+        (["pocket", "new/folder/a.safetensors"], "our own format only (--to overcrank)"),
         (["nowhere", "a"], "there is no such model"),
     ],
 )

@@ -98,6 +98,24 @@ def test_what_is_no_language_model_is_refused(tmp_path: Path) -> None:
         PromptEnhancer(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone", "./gone/it", "a/b/c", "a/b.gguf", ""])
+def test_what_is_no_folder_and_no_hub_id_is_refused_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)  # nobody asks the hub
+    with pytest.raises(ModelError, match="got .*, which is no folder: give a folder, or the hub"):
+        PromptEnhancer(name)
+
+
+def test_a_language_model_that_cannot_be_had_is_refused_in_one_line(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ModelError, match=r"got 'nobody/nothing' \(.*\): give a folder") as refused:
+        PromptEnhancer("nobody/nothing")
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_pickled_language_model_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path)
     (tmp_path / "model.safetensors").unlink()

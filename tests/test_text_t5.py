@@ -1,6 +1,7 @@
 """T5 through transformers, with a tiny random T5 and a word tokenizer made here."""
 
 import importlib.util
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -196,6 +197,24 @@ def test_a_damaged_single_file_is_refused(folder: Path, tmp_path: Path, content:
     single_file(folder, tmp_path).write_bytes(content)
     with pytest.raises(ModelError, match="no T5 can be loaded"):
         T5Encoder(tmp_path / "t5.safetensors")
+
+
+def test_another_single_file_is_named_before_a_tokenizer_is_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "rand.safetensors"
+    save_file({"a.weight": torch.zeros(2)}, path)
+    with pytest.raises(ModelError, match=r"rand\.safetensors' holds no T5, got no tensor shared"):
+        T5Encoder(path)
+
+
+def test_a_tokenizer_that_is_nowhere_is_refused_with_the_name_of_the_encoder(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = single_file(folder, tmp_path)
+    shutil.rmtree(tmp_path / "tokenizer", ignore_errors=True)
+    for name in ("tokenizer.json", "spiece.model"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(ModelError, match=r"no T5 can be loaded from '.*t5\.safetensors': .*hub"):
+        T5Encoder(path)
 
 
 def test_a_single_file_that_lacks_a_tensor_is_refused(folder: Path, tmp_path: Path) -> None:

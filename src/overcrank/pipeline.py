@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
+from os import PathLike
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
@@ -140,6 +141,17 @@ class Pipeline:
         """Take out all LoRAs: the weights are bit for bit what they were."""
         self.model.fuser.unfuse()
 
+    def enhancer(self, named: str | PathLike[str] | PromptEnhancer) -> PromptEnhancer:
+        """The language model of a request, loaded now; kept until text models are dropped."""
+        if isinstance(named, PromptEnhancer):
+            return named
+        name, hardware = str(named), self.hardware
+        if name not in self._enhancers:
+            self._enhancers[name] = PromptEnhancer(
+                name, device=hardware.device, dtype=hardware.dtype
+            )
+        return self._enhancers[name]
+
     def drop_text_models(self) -> None:
         """Free what encodes and enhances prompts; it is read again when it is needed."""
         self._enhancers.clear()
@@ -204,16 +216,9 @@ class Pipeline:
     def _enhanced(self, plan: Plan) -> Plan:
         """With the prompt that a language model made of it, where that was asked for."""
         request = plan.request
-        named = request.enhance
-        if named is None:
+        if request.enhance is None:
             return plan
-        if not isinstance(named, PromptEnhancer):
-            name, hardware = str(named), self.hardware
-            if name not in self._enhancers:
-                self._enhancers[name] = PromptEnhancer(
-                    name, device=hardware.device, dtype=hardware.dtype
-                )
-            named = self._enhancers[name]
+        named = self.enhancer(request.enhance)
         assert isinstance(request.prompt, str)
         enhanced = named.enhance(request.prompt, plan.seed)
         return replace(

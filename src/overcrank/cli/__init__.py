@@ -1,13 +1,15 @@
 """The command line: `overcrank COMMAND`. One file for each command.
 
 Exit codes: 0 done, 1 the run failed, 2 the request is wrong, 130 stopped with Ctrl-C,
-143 a training was terminated and its state is saved.
+143 with SIGTERM; a training saves its state first.
 """
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib import import_module
 from typing import Annotated, ParamSpec
@@ -31,14 +33,21 @@ COMMANDS = {
 """Command `name` is the function `name_command` of the module `overcrank.cli.name`."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: everything is cleaned up as after Ctrl-C."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; always ends with SystemExit, as a program does."""
     words = with_dashes(sys.argv[1:] if argv is None else argv)
     try:
         try:
-            _app(words)(words, prog_name="overcrank")
+            with _stopping():
+                _app(words)(words, prog_name="overcrank")
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt as stop:  # while the command's own imports ran
+        raise SystemExit(_stopped(stop)) from None
     except OSError as error:
         print(
             f"error: the results cannot be shown or kept, got {error.strerror or error}: "
@@ -48,6 +57,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         with suppress(OSError, ValueError):  # or Python would try once more as it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, unless the command handles it by itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would cut the cleaning up short
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    """Say so; the exit code, 128 and the number of the signal."""
+    print("stopped", file=sys.stderr)
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 def with_dashes(argv: Sequence[str]) -> list[str]:
@@ -117,8 +150,7 @@ def _with_exit_codes(command: Callable[Arguments, None]) -> Callable[Arguments, 
                 file=sys.stderr,
             )
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as stop:
+            raise typer.Exit(_stopped(stop)) from None
 
     return run

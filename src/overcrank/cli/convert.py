@@ -10,6 +10,7 @@ import typer
 from overcrank.cli.progress import Progress
 from overcrank.cli.values import whole
 from overcrank.errors import RequestError
+from overcrank.request import MAX_SEED, check_whole
 from overcrank.weights import TARGETS, Target, convert, open_checkpoint, random_release
 
 DTYPES = {
@@ -41,7 +42,9 @@ def convert_command(
     ] = "keep",
     random: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Random weights of a release, such as ltxv-2b-0.9.8."),
+        typer.Option(
+            metavar="NAME", help="Random weights of a release, such as ltxv-2b-0.9.8-distilled."
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(parser=whole, metavar="INT", help="Of the random weights.")
@@ -58,6 +61,7 @@ def convert_command(
         )
     chosen = to or ("lightricks" if words[-1].endswith(".safetensors") else "diffusers")
     stored = _dtype(dtype)
+    check_whole("--seed", seed, 0, MAX_SEED)
     if random is not None:
         found = random_release(random, seed=seed)
     else:

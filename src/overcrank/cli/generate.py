@@ -182,6 +182,8 @@ def _make(
         pipe.reads_once = True
         loaded = perf_counter()
         progress.stage("text")
+        if request.enhance is not None:
+            pipe.enhancer(request.enhance)  # what is wrong with it is said before all the rest
         _announce(pipe.estimate(request))
         begun = perf_counter()
         video = pipe.generate(replace(request, on_step=progress.on_step))

@@ -89,7 +89,9 @@ class T5Encoder:
             with quiet_hub():
                 yield
         except ModelError as error:
-            raise ModelError(f"no T5 can be loaded: {error}") from error
+            name = str(self.source)
+            named = "" if name in str(error) else f" from {name!r}"
+            raise ModelError(f"no T5 can be loaded{named}: {error}") from error
         except ImportError as error:
             raise ModelError(
                 f"no T5 can be loaded: {str(self.source)!r} needs a package that is missing "

@@ -43,6 +43,7 @@ class T5Files:
         if path.is_dir():
             weights = path / "text_encoder" if (path / "text_encoder").is_dir() else path
         elif path.is_file() and path.suffix in (".safetensors", ".gguf"):
+            architecture(shapes(path))  # refused before a tokenizer is looked for elsewhere
             weights, path = path, path.parent
         elif path.exists() or path.suffix in (".safetensors", ".gguf"):
             raise ModelError(
@@ -163,12 +164,15 @@ def quiet_hub() -> Iterator[None]:
     logging: Any = transformers.utils.logging
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     had_hub_bars = not hub.are_progress_bars_disabled()
+    hub_verbosity = hub.logging.get_verbosity()
+    hub.logging.set_verbosity_error()  # a line for each time it tries once more
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        hub.logging.set_verbosity(hub_verbosity)
         if had_bars:
             logging.enable_progress_bar()
         if had_hub_bars:

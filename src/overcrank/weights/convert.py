@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -104,12 +104,12 @@ def convert(
         "overcrank": lambda path: write_own(path, checkpoint, card),
     }
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if to == "lightricks":  # one file, which comes to be in one step anyway
-            writers[to](target)
-        else:
-            with _whole_folder(target) as folder:
-                writers[to](folder)
+        with _folders_above(target):
+            if to == "lightricks":  # one file, which comes to be in one step anyway
+                writers[to](target)
+            else:
+                with _whole_folder(target) as folder:
+                    writers[to](folder)
     except OSError as error:
         raise RequestError(
             f"{target} cannot be written: got {error.strerror or error}: name a place that can be "
@@ -154,6 +154,20 @@ def _starts_with(path: Path, magic: bytes) -> bool:
 
 def _is_empty_folder(target: Path, to: Target) -> bool:
     return to != "lightricks" and target.is_dir() and not any(target.iterdir())
+
+
+@contextmanager
+def _folders_above(target: Path) -> Iterator[None]:
+    """Make those that are missing; none of them stays where the target does not come to be."""
+    missing = [folder for folder in target.parents if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 @contextmanager

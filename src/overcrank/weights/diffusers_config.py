@@ -138,7 +138,7 @@ def write_vae(config: VAEConfig) -> dict[str, Any]:
     if config.factorised or config.linear_trunk or config.sigma_hidden is not None:
         raise ModelError(
             "diffusers has no such autoencoder, got one of our small family: right are those of "
-            "LTX-Video; the small ones have our own format only"
+            "LTX-Video; the small ones have our own format only (--to overcrank)"
         )
     values = {
         **_VAE_FIXED,

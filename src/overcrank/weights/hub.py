@@ -169,4 +169,5 @@ def _bars(shown: bool) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    line = str(error).strip().partition("\n")[0].removeprefix("Got: ")
+    return line or type(error).__name__

@@ -88,7 +88,7 @@ def write_transformer(config: TransformerConfig) -> dict[str, Any]:
         raise ModelError(
             "Lightricks' format has no such transformer, got "
             f"activation {config.activation}, ff_multiple {config.ff_multiple}: right are gelu "
-            "and 4; our small models have our own format only"
+            "and 4; our small models have our own format only (--to overcrank)"
         )
     fixed = {
         name: allowed[0] for name, allowed in _TRANSFORMER_FIXED.items() if None not in allowed
@@ -137,7 +137,7 @@ def write_vae(config: VAEConfig) -> dict[str, Any]:
     if config.factorised or config.linear_trunk or config.sigma_hidden is not None:
         raise ModelError(
             "Lightricks' format has no such autoencoder, got one of our small family: right are "
-            "those of LTX-Video; the small ones have our own format only"
+            "those of LTX-Video; the small ones have our own format only (--to overcrank)"
         )
     encoder = [_write_block(block, encoder=True) for block in config.encoder_blocks]
     decoder = [_write_block(block, encoder=False) for block in config.decoder_blocks]

@@ -96,7 +96,8 @@ def _release(name: str) -> Release:
     found = [row for row in RELEASES.values() if row.name.startswith(name)]
     if name not in RELEASES and len(found) != 1:
         raise RequestError(
-            f"there is no such release: got {name!r}: right is one of {', '.join(RELEASES)}"
+            f"there is no such release: got {name!r}: right is one of {', '.join(RELEASES)}, or "
+            "the beginning of a single one"
         )
     return RELEASES.get(name, found[0])
 
