@@ -80,6 +80,17 @@ def test_quiet_numbers_prove_nothing() -> None:
 
 
 @pytest.mark.reference
+@pytest.mark.parametrize("target", [".", "gone/page.md", "/proc/page.md"])
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_compared(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overcrank.cli.verify.verify", None)
+    done = command("verify", "--write", tmp_path / target)
+    assert done.code == 2
+    assert "the page cannot be written, got" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_prints_writes_and_compares_a_file(tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "a.safetensors")
     words = ["verify", path, "--against", "diffusers", "--write", tmp_path / "page.md", "--json"]

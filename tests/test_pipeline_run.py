@@ -4,16 +4,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nano_model import embeds, nano_pipeline, save_nano
 from overcrank import Guidance, Image, Video
-from overcrank.errors import RunError
+from overcrank.errors import RequestError, RunError
 from overcrank.media import read_metadata
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
+from overcrank.video import Report
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,28 @@ def test_the_report_says_where_the_seconds_went(pipe: Pipeline) -> None:
     made = sum(report.seconds[stage] for stage in ("text", "denoise", "decode"))
     assert report.realtime_factor == pytest.approx(9 / 8 / made)
     assert report.peak_memory > 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({}, "the arguments do not fit, got: missing"),
+        ({"path": "a.mp4", "foo": 1}, "no argument has this name, got foo: there are path"),
+        ({"path": "a.mp4", "metadata": 3}, "metadata is true or false, got 3: choose one"),
+    ],
+)
+def test_a_wrong_wish_to_save_is_refused_in_words(arguments: dict[str, Any], what: str) -> None:
+    pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    report = Report(seconds={}, video_seconds=1, peak_memory=0, warnings=())
+    video = Video(frames=pixels, frame_rate=24, latents=pixels, report=report, recipe={})
+    with pytest.raises(RequestError, match=what):
+        video.save(**arguments)
+
+
+@pytest.mark.parametrize("wish", [{"conditions": 3}, {"on_step": 3}])
+def test_conditions_and_callbacks_of_another_kind_are_refused(wish: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=r"(are|is) a .*, got 3: try "):
+        Request("a ball", **wish)
 
 
 def test_a_saved_clip_carries_its_recipe(pipe: Pipeline, tmp_path: Path) -> None:

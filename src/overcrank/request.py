@@ -93,6 +93,11 @@ class Request:
         _check_guidance(self.guidance)
         self._check_sigmas()
         self._check_conditions()
+        if self.on_step is not None and not callable(self.on_step):
+            raise RequestError(
+                f"on_step is a function of (step, total), got {_shown(self.on_step)}: "
+                "try on_step=print"
+            )
 
     @property
     def is_batch(self) -> bool:
@@ -197,7 +202,8 @@ class Request:
     def _check_conditions(self) -> None:
         if self.image is not None:
             check_picture(self.image)
-        for condition in self.conditions:
+        listed = isinstance(self.conditions, Sequence)
+        for condition in self.conditions if listed else [self.conditions]:
             if not isinstance(condition, Image | Clip | Reference):
                 raise RequestError(
                     f"conditions are a list of Image, Clip and Reference, got {condition!r}: "

@@ -8,6 +8,7 @@ from typing import Self
 
 from torch import Tensor
 
+from overcrank.errors import RequestError, in_words
 from overcrank.media import write_mp4
 
 
@@ -63,8 +64,11 @@ class Video:
             recipe=outcome.recipe,
         )
 
+    @in_words
     def save(self, path: str | PathLike[str], *, metadata: bool = True) -> None:
         """Write an mp4 marked as generated, with its recipe; `metadata=False` omits the prompt."""
+        if not isinstance(metadata, bool):
+            raise RequestError(f"metadata is true or false, got {metadata!r:.80}: choose one")
         recipe = {
             key: value
             for key, value in self.recipe.items()

@@ -34,6 +34,8 @@ def verify_command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare every stage with golden numbers and with other implementations."""
+    if write is not None:
+        _check_target(write)  # before minutes of comparing
     console = Console(stderr=True)
     found = None if model is None else open_checkpoint(model, progress=sys.stderr.isatty())
     with console.status("verify", refresh_per_second=4):
@@ -42,10 +44,7 @@ def verify_command(
         try:
             write.write_text(page(rows), encoding="utf-8")
         except OSError as error:
-            raise MediaError(
-                f"the page cannot be written, got {str(write)!r} ({error.strerror}): name a file "
-                "in a folder that you may write to"
-            ) from error
+            raise _unwritable(write, error) from error
     if json:
         print(json_format.dumps({"rows": [{**asdict(row), "holds": row.holds} for row in rows]}))
     else:
@@ -60,6 +59,25 @@ def verify_command(
             f"for {wrong[0].stage} of {wrong[0].layout} against {wrong[0].against}: at most "
             f"{wrong[0].limit:.0e} is right, on numbers that are not too small"
         )
+
+
+def _check_target(write: Path) -> None:
+    """Refuse a page that cannot be written; what is there stays as it is."""
+    new = not write.exists()
+    try:
+        with write.open("ab"):
+            pass
+        if new:
+            write.unlink()
+    except OSError as error:
+        raise _unwritable(write, error) from error
+
+
+def _unwritable(write: Path, error: OSError) -> MediaError:
+    return MediaError(
+        f"the page cannot be written, got {str(write)!r} ({error.strerror}): name a file in a "
+        "folder that you may write to"
+    )
 
 
 def _table(rows: Sequence[Row]) -> Table:
