@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from overcrank.errors import ModelError, SizeError
 from overcrank.shapes import MAX_FRAMES, MAX_SIDE, ClipSize
@@ -42,8 +42,6 @@ class Defaults:
     """Of a distilled model: the noise level that each step begins with; fresh noise follows it."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.levels, list):  # as JSON has it
-            object.__setattr__(self, "levels", tuple(self.levels))
         for name, high in (
             ("frames", MAX_FRAMES),
             ("height", MAX_SIDE),
@@ -64,6 +62,12 @@ class Defaults:
             ClipSize(self.frames, self.height, self.width)
         except SizeError as error:
             raise ModelError(f"the defaults of a model do not fit: {error}") from error
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From JSON, where a tuple is a list."""
+        levels = values.get("levels", ())
+        return cls(**{**values, "levels": tuple(levels) if isinstance(levels, list) else levels})
 
     def _has_levels(self) -> bool:
         if self.levels == ():
@@ -133,7 +137,7 @@ class Card:
             return cls(
                 name=values["name"],
                 text_encoder=values["text_encoder"],
-                defaults=Defaults(**values["defaults"]),
+                defaults=Defaults.of(values["defaults"]),
             )
         except ModelError as error:
             raise ModelError(f"{path} cannot be used: {error}") from error

@@ -120,7 +120,7 @@ def _carried_card(values: Mapping[str, Any], path: Path) -> Card:
         return Card(
             name=values["name"],
             text_encoder=values["text_encoder"],
-            defaults=Defaults(**values["defaults"]),
+            defaults=Defaults.of(values["defaults"]),
         )
     except (LookupError, TypeError) as error:
         raise ModelError(
