@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from overcrank.cli.values import weighted
+from overcrank.errors import RequestError
 from overcrank.transformer import TransformerConfig
 from overcrank.vae import PRESETS as VAES
 from overcrank.weights import convert, synthetic
@@ -138,3 +140,10 @@ def test_a_weight_file_that_is_not_there_gets_no_advice_on_pickles(tmp_path: Pat
 
 def test_the_small_family_is_named_as_ours() -> None:
     assert "of our small family" in overcrank("inspect", "pocket").out
+
+
+def test_the_weight_of_a_lora_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "lora.safetensors").touch()
+    with pytest.raises(RequestError, match="the weight of a LoRA is a number, got 'much'"):
+        weighted(f"{tmp_path}/lora.safetensors:much")
+    assert weighted(f"{tmp_path}/lora.safetensors:0.5") == (f"{tmp_path}/lora.safetensors", 0.5)

@@ -8,6 +8,7 @@ import pytest
 
 from overcrank.errors import MediaError, RequestError
 from overcrank.media import check_output
+from overcrank.media.files import readable_file
 
 
 def test_a_good_output_is_accepted_and_nothing_is_left_behind(tmp_path: Path) -> None:
@@ -88,3 +89,8 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(MediaError, match="cannot be written"):
         check_output(tmp_path / name)
+
+
+def test_an_empty_path_is_named_as_such() -> None:
+    with pytest.raises(MediaError, match="got an empty path; give the path of"):
+        readable_file("", "a picture")

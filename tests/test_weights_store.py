@@ -150,7 +150,7 @@ def _folder(path: Path) -> None:
         (lambda path: path.write_bytes(b"abc"), "not a safetensors file"),
         (_truncated, "cut short or damaged"),
         (_pickled, "is a pickle"),
-        (_torch_saved, "zip archive as torch.save writes it, with a pickle inside"),
+        (_torch_saved, "zip archive, as torch.save writes it around a pickle"),
         (_torch_saved_old, "is a pickle"),
         (_folder, r"not readable \(Is a directory"),
     ],

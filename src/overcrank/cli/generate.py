@@ -201,6 +201,10 @@ def _make(
     return video, spent, remarks
 
 
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def _announce(estimate: "Estimate") -> None:
     """Say beforehand what takes long."""
     seconds = estimate.seconds
@@ -208,7 +212,7 @@ def _announce(estimate: "Estimate") -> None:
         unit, name = (3600, "h") if seconds > 3600 else (60, "min") if seconds > 60 else (1, "s")
         about = f"{seconds / unit:.{1 if seconds / unit < 10 else 0}f} {name}"
         print(
-            f"this will take about {about} and at least {estimate.memory / 1e9:.1f} GB of memory",
+            f"this will take about {about} and at least {_bytes(estimate.memory)} of memory",
             file=sys.stderr,
         )
 

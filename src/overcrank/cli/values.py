@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -111,4 +112,8 @@ def weighted(text: str) -> tuple[str, float]:
     try:
         return (path, float(weight)) if path else (text, 1.0)
     except ValueError:
+        if Path(path).is_file() and not Path(text).exists():
+            raise RequestError(
+                f"the weight of a LoRA is a number, got {weight!r} for {path}: try {path}:0.8"
+            ) from None
         return text, 1.0

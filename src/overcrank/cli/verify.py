@@ -1,6 +1,7 @@
 """`overcrank verify`: our numbers beside independent ones."""
 
 import json as json_format
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,6 +39,8 @@ def verify_command(
         _check_target(write)  # before minutes of comparing
     console = Console(stderr=True)
     found = None if model is None else open_checkpoint(model, progress=sys.stderr.isatty())
+    # diffusers logs warnings of its own schedulers.
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
     with console.status("verify", refresh_per_second=4):
         rows = verify(found, against)
     if write is not None:

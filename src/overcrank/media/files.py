@@ -14,8 +14,10 @@ from overcrank.errors import MediaError, RequestError
 
 def readable_file(path: str | PathLike[str], kind: str) -> Path:
     """The path of an existing, non-empty regular file; `kind` names it in the refusal."""
-    file = Path(path)
     right = f"give the path of {kind} file"
+    if not str(path):
+        raise MediaError(f"{kind} cannot be read: got an empty path; {right}")
+    file = Path(path)
     try:
         if not file.exists():
             raise MediaError(f"{kind} cannot be read: there is no file {file}; {right}")

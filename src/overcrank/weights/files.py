@@ -8,7 +8,7 @@ from pathlib import Path
 FORMAT_VERSION = 1
 
 _SIGNS = (
-    (b"PK\x03\x04", "a zip archive as torch.save writes it, with a pickle inside"),
+    (b"PK\x03\x04", "a zip archive, as torch.save writes it around a pickle"),
     (b"\x80\x02", "a pickle"),
     (b"\x80\x03", "a pickle"),
     (b"\x80\x04", "a pickle"),

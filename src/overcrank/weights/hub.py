@@ -52,15 +52,19 @@ def hub_id_of(source: str | Path) -> HubId | None:
     return None if os.path.lexists(source) else HubId.parse(str(source))
 
 
-def local(source: str | Path, *, progress: bool = False) -> Path:
-    """A file or folder that is there, or was fetched from the hub; anything else is refused."""
+def local(source: str | Path, *, kind: str = "model", progress: bool = False) -> Path:
+    """A file or folder that is there, or was fetched from the hub; anything else is refused.
+
+    `kind` names it in the refusal: presets are models.
+    """
     if os.path.lexists(source):  # a loop of links is something too
         return Path(source)
     name = HubId.parse(str(source))
     if name is None:
+        presets = f"a preset ({', '.join(preset_names()) or 'none is installed'}), "
         raise ModelError(
-            f"there is no such model: got {str(source)[:200]!r}: right is a preset "
-            f"({', '.join(preset_names()) or 'none is installed'}), a file, a folder, or a hub id "
+            f"there is no such {kind}: got {str(source)[:200]!r}: right is "
+            f"{presets if kind == 'model' else ''}a file, a folder, or a hub id "
             "such as OWNER/NAME or OWNER/NAME/FILE.safetensors"
         )
     return fetch(name, progress=progress)

@@ -229,7 +229,7 @@ class ModelFiles:
                 f"{self.checkpoint.name} is run in one pass: got the upscaler {named}: leave it "
                 "out, or take a release that has a second pass, such as ltxv-13b-0.9.8-dev"
             )
-        path = local(named, progress=self.extras.get("progress", False))
+        path = local(named, kind="upscaler", progress=self.extras.get("progress", False))
         if not path.is_dir():
             open_file(path)  # refuses what is no file, and headers without bounds
         upsampler = load_upsampler(path)
@@ -277,7 +277,7 @@ def open_model(
 def read_weighted(named: LoRAFile, *, progress: bool = False) -> tuple[LoRA, float]:
     """A LoRA from a file or the hub, and its weight."""
     path, weight = named if isinstance(named, tuple) else (named, 1.0)
-    return read_lora(local(path, progress=progress)), weight
+    return read_lora(local(path, kind="LoRA", progress=progress)), weight
 
 
 def _check_holds(found: Checkpoint, component: Component, how: str = "") -> None:
