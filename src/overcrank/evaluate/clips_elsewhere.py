@@ -50,17 +50,9 @@ def through_diffusers(studio: Studio) -> Made:
         if late
         else {"image": pictures[0]}
     )
-    ones = torch.ones(studio.text_BLE.shape[:2])
     request = {
         **given,
-        "prompt_embeds": studio.text_BLE,
-        "prompt_attention_mask": ones,
-        "negative_prompt_embeds": studio.negative_BLE,
-        "negative_prompt_attention_mask": ones,
-        "height": case.size.height,
-        "width": case.size.width,
-        "num_frames": case.size.frames,
-        "frame_rate": 25,
+        **_asked(studio, case),
         "num_inference_steps": case.steps,
         "guidance_scale": case.guidance.entries[0].scale,
         **({"decode_timestep": 0.05, "decode_noise_scale": 0.0} if late else {}),
@@ -103,18 +95,10 @@ def through_official(studio: Studio) -> Made:
         **nobody,
     )
     pipe.set_progress_bar_config(disable=True)
-    ones = torch.ones(studio.text_BLE.shape[:2])
     denoises = studio.model.vae.config.denoises
     request = {
         "negative_prompt": None,
-        "prompt_embeds": studio.text_BLE,
-        "prompt_attention_mask": ones,
-        "negative_prompt_embeds": studio.negative_BLE,
-        "negative_prompt_attention_mask": ones,
-        "height": case.size.height,
-        "width": case.size.width,
-        "num_frames": case.size.frames,
-        "frame_rate": 25,
+        **_asked(studio, case),
         "is_video": True,
         "vae_per_channel_normalize": True,
         "conditioning_items": [
@@ -217,3 +201,18 @@ THROUGH: dict[str, Callable[[Studio], Made]] = {
     Diffusers.name: through_diffusers,
     Official.name: through_official,
 }
+
+
+def _asked(studio: Studio, case: Case) -> dict[str, Any]:
+    """What both pipelines are asked in the same words."""
+    ones = torch.ones(studio.text_BLE.shape[:2])
+    return {
+        "prompt_embeds": studio.text_BLE,
+        "prompt_attention_mask": ones,
+        "negative_prompt_embeds": studio.negative_BLE,
+        "negative_prompt_attention_mask": ones,
+        "height": case.size.height,
+        "width": case.size.width,
+        "num_frames": case.size.frames,
+        "frame_rate": 25,
+    }
