@@ -1,0 +1,24 @@
+"""A training run: one YAML file, strictly read.
+
+`--set optim.lr=1e-4` changes a value by its dotted name. Presets are YAML files in the package.
+"""
+
+from overcrank.train.config.base import Strict
+from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
+from overcrank.train.config.learn import Conditions, Distil, Optim, VAELoss
+from overcrank.train.config.read import read_config
+from overcrank.train.config.run import RunConfig
+
+__all__ = [
+    "Conditions",
+    "Distil",
+    "FilmShare",
+    "Latents",
+    "Optim",
+    "RunConfig",
+    "Scenes",
+    "Stage",
+    "Strict",
+    "VAELoss",
+    "read_config",
+]

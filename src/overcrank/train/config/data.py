@@ -1,0 +1,56 @@
+"""What a run learns from: stages, cached latents, scenes, film."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from overcrank.errors import RequestError
+from overcrank.train.config.base import Count, Shaped, Share, Step, Strict
+
+
+class Stage(Shaped):
+    """From step `start` on, batches have this shape; stages of one start take turns.
+
+    An autoencoder's clips smaller than 128 are random crops of 128 x 128.
+    """
+
+    start: Step = 0
+    batch: int = Field(ge=1, le=65536)
+
+
+class Latents(Shaped):
+    """Clips that are rendered and encoded once and then seen many times."""
+
+    clips: Count
+    first: Step = 0
+    """Number of the first one: caches that overlap show the same scenes."""
+    frames: int = Field(default=121, ge=1, le=8193)
+    size: int = Field(default=128, ge=1, le=8192)
+    captions: int = Field(default=2, ge=1, le=64)
+    """Paraphrases per clip."""
+    folder: str | None = None
+    """Where they are kept; `latents` in the run's folder if not given."""
+
+
+class Scenes(Strict):
+    """What the clips show: solids, and with probability `figures` figures of a pack."""
+
+    figures: Share = 0.0
+    pack: str | None = None
+    """A file as docs/figures.md says."""
+
+    @model_validator(mode="after")
+    def _has_its_pack(self) -> Self:
+        if self.figures > 0 and self.pack is None:
+            raise RequestError(
+                f"figures need a pack: got a share of {self.figures} and no pack: add pack: FILE, "
+                "built as docs/figures.md says, or leave figures out"
+            )
+        return self
+
+
+class FilmShare(Strict):
+    """Real footage among an autoencoder's clips: a file as docs/film.md says."""
+
+    file: str
+    share: Share = 0.15

@@ -1,0 +1,77 @@
+"""How a run learns: optimiser, losses, conditions, distillation."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from overcrank.errors import RequestError
+from overcrank.train.config.base import Count, Share, Step, Strict
+
+
+class Optim(Strict):
+    """AdamW with warm-up, a constant rate, and a linear fall to zero over the last steps."""
+
+    lr: float = Field(gt=0)
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    warmup: Step = 200
+    fall: Step = 0
+    ema: Share = 0.999
+    fan_in: Count | None = None
+    """Matrices with more inputs than this learn at a rate that falls as 1 / inputs, so that one
+    step changes every layer's output by about as much. Yang et al., arXiv:2203.03466, table 8."""
+
+
+class VAELoss(Strict):
+    """Weights of the autoencoder's losses."""
+
+    l1: float = 1.0
+    mse: float = 8.0
+    wavelet: float = 1.0
+    kl: float = 1e-3
+    max_sigma: float = Field(default=0.2, ge=0, le=1)
+    """Latents are noised with a level up to this before decoding, in 70 % of the samples."""
+
+
+class Conditions(Strict):
+    """Probabilities of what a sample is given besides noise."""
+
+    drop_text: float = Field(default=0.1, ge=0, le=1)
+    first_frame: float = Field(default=0.3, ge=0, le=1)
+    beginning: float = Field(default=0.0, ge=0, le=1)
+    """Some latent frames from the first on."""
+    later_frame: float = Field(default=0.0, ge=0, le=1)
+    """A picture of a later frame, as extra tokens; of batches, not of samples."""
+    own_levels: float = Field(default=0.0, ge=0, le=1)
+    """A noise level for each latent frame instead of one for the clip."""
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.first_frame + self.beginning > 1:
+            raise RequestError(
+                "a sample is given its first frame or its beginning, not both: got "
+                f"{self.first_frame} and {self.beginning}, right is a sum of at most 1"
+            )
+        return self
+
+
+class Distil(Strict):
+    """What a few-step student of the network `start_from` learns to do."""
+
+    levels: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[1.0, 0.88, 0.7, 0.42])
+    """The noise level that each step begins with, before `end` squeezes them."""
+    end: Share = 0.05
+    """Where the decoder takes over."""
+    guidance: float = Field(default=3.0, ge=1)
+    """Of the teacher."""
+    every: Count = 3
+    """The student learns at one step in so many, its shadow at all."""
+
+    @model_validator(mode="after")
+    def _levels_fall(self) -> Self:
+        if self.levels != sorted(set(self.levels), reverse=True):
+            raise RequestError(
+                f"the levels of a student fall, got {self.levels}: put them in order"
+            )
+        return self

@@ -1,0 +1,112 @@
+"""Everything that decides the outcome of a run."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from overcrank import transformer, vae
+from overcrank.errors import RequestError
+from overcrank.train.config.base import Count, Strict
+from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
+from overcrank.train.config.learn import Conditions, Distil, Optim, VAELoss
+
+ONLY_FOR = {
+    "vae": ("freeze", "loss", "film"),
+    "transformer": ("vae", "latents", "conditions"),
+    "distil": ("vae", "latents", "conditions", "distil"),
+}
+"""Keys that not every kind of run understands."""
+
+
+class RunConfig(Strict):
+    """Everything that decides the outcome of a run."""
+
+    kind: Literal["vae", "transformer", "distil"]
+    preset: str = "pocket"
+    """Row of the architecture table of that network."""
+    vae: str | None = None
+    """Transformer only: the autoencoder's file, or the name of a shipped model."""
+    start_from: str | None = None
+    """Weights to start from instead of random numbers: a file, or the name of a shipped model."""
+    freeze: list[Literal["encoder", "decoder"]] = Field(default=[], max_length=1)
+    """Parts of the network that stay as they are. With the encoder frozen, the latents and their
+    statistics do too, and a transformer trained on them still fits."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    steps: Count
+    stages: list[Stage] = Field(min_length=1)
+    optim: Optim
+    actor_weight: float = Field(default=2.0, ge=0)
+    """How much more an error counts where an actor is seen."""
+    loss: VAELoss = VAELoss()
+    scenes: Scenes = Scenes()
+    film: FilmShare | None = None
+    latents: list[Latents] = Field(default=[])
+    """One entry for each size."""
+    conditions: Conditions = Conditions()
+    distil: Distil = Distil()
+    precision: Literal["auto", "float32"] = "auto"
+    log_every: Count = 20
+    save_every: Count = 500
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        presets = vae.PRESETS if self.kind == "vae" else transformer.PRESETS
+        if self.preset not in presets:
+            raise RequestError(
+                f"no {self.kind} has the preset {self.preset}: there are {', '.join(presets)}"
+            )
+        for name in sorted({name for names in ONLY_FOR.values() for name in names}):
+            unused = name not in ONLY_FOR[self.kind]
+            if unused and getattr(self, name) != type(self).model_fields[name].default:
+                raise RequestError(
+                    f"{name} does nothing in a run of kind {self.kind}: leave it out"
+                )
+        needed = {"vae": (), "transformer": ("vae", "latents")}
+        for name in needed.get(self.kind, ("vae", "latents", "start_from")):
+            if not getattr(self, name):
+                raise RequestError(
+                    f"a run of kind {self.kind} needs an autoencoder (vae: a vae.safetensors file "
+                    "or a model) and latents, and to distil also a teacher (start_from: a "
+                    f"transformer.safetensors file): got no {name}, fill it in"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_stages_in_order(self) -> Self:
+        starts = [stage.start for stage in self.stages]
+        if starts[0] != 0 or starts != sorted(starts):
+            raise RequestError(f"stages start at {starts}: right is 0 first, then rising steps")
+        longest = {latents.size: latents.frames for latents in self.latents}
+        if len(longest) < len(self.latents):
+            raise RequestError("latents have one entry for each size, got two of one: join them")
+        for stage in self.stages if longest else ():
+            if stage.frames > longest.get(stage.size, 0):
+                raise RequestError(
+                    f"the latents do not hold a stage of {stage.frames} frames of {stage.size} "
+                    "pixels: right is at most "
+                    + " or ".join(f"{most} frames of {size}" for size, most in longest.items())
+                )
+        return self
+
+    def stage(self, step: int) -> Stage:
+        """The stage that `step` belongs to."""
+        turns = self.stages_at(step)
+        return turns[step % len(turns)]
+
+    def stages_at(self, step: int) -> list[Stage]:
+        """The stages that take turns around `step`, longest clips last."""
+        start = max(s.start for s in self.stages if s.start <= step)
+        return sorted((s for s in self.stages if s.start == start), key=lambda s: s.frames)
+
+
+GROUPS: dict[str, type[Strict]] = {
+    "": RunConfig,
+    "stages": Stage,
+    "optim": Optim,
+    "loss": VAELoss,
+    "latents": Latents,
+    "scenes": Scenes,
+    "film": FilmShare,
+    "conditions": Conditions,
+    "distil": Distil,
+}
