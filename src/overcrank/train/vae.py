@@ -24,7 +24,7 @@ from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene, truth
 from overcrank.train.config import RunConfig
 from overcrank.train.pictures import contact_sheet
-from overcrank.vae import PRESETS, VAE
+from overcrank.vae import PRESETS, VAE, Posterior
 from overcrank.vae.ops import repeat_first_frame
 from overcrank.weights.store import load_component, save_component
 
@@ -65,25 +65,40 @@ class VAEObjective:
 
     def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and what is worth logging."""
-        weights, vae = self.config.loss, self.module
         video_BCFHW = to_video(batch.frames)
-        posterior = vae.posterior(video_BCFHW)
+        posterior = self.module.posterior(video_BCFHW)
         if "encoder" not in self.config.freeze:
-            self._follow_statistics(posterior.mean_BCTHW)
+            self.follow_statistics(posterior.mean_BCTHW)
+        noisy_BCTHW, sigma_B = self.noised(posterior, generator)
+        return self.reconstruction(posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors)
+
+    def noised(self, posterior: Posterior, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Raw latents as the decoder learns from them, and their levels (B,)."""
         raw = posterior.sample(generator).float()
         device = generator.device
         levels = torch.rand(2, len(raw), generator=generator, device=device)
-        sigma_B = levels[0] * weights.max_sigma * (levels[1] < 0.7)
+        sigma_B = levels[0] * self.config.loss.max_sigma * (levels[1] < 0.7)
         # The scale of this very batch, with its gradient: were it a constant, the encoder could
         # escape the noise by growing.
-        noise = torch.randn(raw.shape, generator=generator, device=device) * _spread(
+        noise = torch.randn(raw.shape, generator=generator, device=device) * spread(
             posterior.mean_BCTHW
         )
-        centre = vae.per_channel_statistics.mean[:, None, None, None]
-        noisy = mix(raw - centre, noise, sigma_B[:, None, None, None, None]) + centre
-        output = vae.decoder(noisy, sigma_B).float()
+        centre = self.module.per_channel_statistics.mean[:, None, None, None]
+        return mix(raw - centre, noise, sigma_B[:, None, None, None, None]) + centre, sigma_B
+
+    def reconstruction(
+        self,
+        posterior: Posterior,
+        noisy_BCTHW: Tensor,
+        sigma_B: Tensor,
+        video_BCFHW: Tensor,
+        actors_BFHW: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of what the decoder makes of raw latents with noise, and numbers to log."""
+        weights = self.config.loss
+        output = self.module.decoder(noisy_BCTHW, sigma_B).float()
         error = output - video_BCFHW
-        weighed = error * (1 + self.config.actor_weight * batch.actors[:, None])
+        weighed = error * (1 + self.config.actor_weight * actors_BFHW[:, None])
         l1, mse = weighed.abs().mean(), (error * weighed).mean()
         wavelet = haar3d(repeat_first_frame(weighed, 1)).abs().mean()
         kl = posterior.kl().float()
@@ -98,7 +113,8 @@ class VAEObjective:
         }
 
     @torch.no_grad()
-    def _follow_statistics(self, mean_BCTHW: Tensor) -> None:
+    def follow_statistics(self, mean_BCTHW: Tensor) -> None:
+        """Keep the latents' mean and deviation of every channel up to date."""
         statistics = self.module.per_channel_statistics
         flat = mean_BCTHW.float().movedim(1, 0).flatten(1)
         fresh = bool((statistics.std == 1).all())
@@ -146,7 +162,7 @@ class VAEObjective:
         save_component(folder / "vae.safetensors", "vae", module)
 
 
-def _spread(mean_BCTHW: Tensor) -> Tensor:
+def spread(mean_BCTHW: Tensor) -> Tensor:
     """Standard deviation per channel over a batch, (C, 1, 1, 1)."""
     return mean_BCTHW.float().std((0, 2, 3, 4)).clamp(min=1e-3)[:, None, None, None]
 
