@@ -15,6 +15,7 @@ from overcrank.data.crops import ToyCrops
 from overcrank.data.film import Film
 from overcrank.errors import MediaError, RequestError
 from overcrank.media.video import write_mp4
+from overcrank.shapes import ClipSize
 
 SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "build_film.py"
 
@@ -35,7 +36,7 @@ def test_a_crop_is_of_one_shot_that_is_long_enough(film: Film) -> None:
     dice = random.Random(0)
     firsts = set()
     for _ in range(200):
-        crop = film.crop(dice, 9, 32)
+        crop = film.crop(dice, ClipSize(9, 32, 32))
         assert crop.shape == (9, 32, 32, 3)
         assert (crop == crop[:, :1, :1, :1]).all()
         numbers = crop[:, 0, 0, 0].tolist()
@@ -48,8 +49,9 @@ def test_a_crop_is_a_function_of_the_dice_and_its_scale_varies(tmp_path: Path) -
     """A ramp of 2 a column: how fast it rises in a crop is the scale."""
     ramp = (2 * torch.arange(80, dtype=torch.uint8))[None, None, :, None].expand(1, 64, 80, 3)
     film = Film(save(tmp_path / "ramp.safetensors", ramp.contiguous(), [0]))
-    crops = [film.crop(random.Random(seed), 1, 32)[0, 16, :, 0].float() for seed in range(60)]
-    again = film.crop(random.Random(7), 1, 32)[0, 16, :, 0]
+    small = ClipSize(1, 32, 32)
+    crops = [film.crop(random.Random(seed), small)[0, 16, :, 0].float() for seed in range(60)]
+    again = film.crop(random.Random(7), small)[0, 16, :, 0]
     assert torch.equal(crops[7], again.float())
     scales = [((crop[-4] - crop[4]) / 24 / 2).item() for crop in crops]
     assert min(scales) == pytest.approx(1, abs=0.1)
@@ -63,14 +65,18 @@ def test_a_crop_scaled_down_is_averaged(tmp_path: Path, monkeypatch: pytest.Monk
     lines = torch.zeros(1, 64, 80, 3, dtype=torch.uint8)
     lines[:, :, ::2] = 200
     film = Film(save(tmp_path / "lines.safetensors", lines, [0]))
-    middle = film.crop(dice, 1, 32)[:, :, 2:-2]
+    middle = film.crop(dice, ClipSize(1, 32, 32))[:, :, 2:-2]
     assert (middle.float() - 100).abs().max() < 3
 
 
-@pytest.mark.parametrize(("frames", "size"), [(13, 32), (9, 64)])
-def test_a_film_without_room_for_a_crop_is_refused(film: Film, frames: int, size: int) -> None:
-    with pytest.raises(RequestError, match="at most 12 frames of 48 x 48"):
-        film.crop(random.Random(0), frames, size)
+@pytest.mark.parametrize("size", [ClipSize(17, 32, 32), ClipSize(9, 64, 32), ClipSize(9, 32, 96)])
+def test_a_film_without_room_for_a_crop_is_refused(film: Film, size: ClipSize) -> None:
+    with pytest.raises(RequestError, match="at most 12 frames of 80 x 48"):
+        film.crop(random.Random(0), size)
+
+
+def test_a_crop_may_be_wide(film: Film) -> None:
+    assert film.crop(random.Random(0), ClipSize(9, 32, 64)).shape == (9, 32, 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ def test_a_batch_has_film_as_often_as_asked(film: Film) -> None:
     """Frames of this film are grey all over, which no frame of the toybox is."""
 
     def shares(share: float) -> list[bool]:
-        crops = ToyCrops(0, 4, lambda _step: (6, 1, 32), film=film, film_share=share)
+        crops = ToyCrops(0, 4, lambda _step: (6, ClipSize(1, 32, 32)), film=film, film_share=share)
         found = []
         for step in range(4):
             batch = crops[step]
@@ -130,7 +136,7 @@ def test_a_batch_has_film_as_often_as_asked(film: Film) -> None:
 def test_a_share_of_no_film_is_refused(film: Film) -> None:
     for share, given in ((0.5, None), (1.5, film)):
         with pytest.raises(RequestError, match=f"got {share}"):
-            ToyCrops(0, 1, lambda _step: (1, 1, 32), film=given, film_share=share)
+            ToyCrops(0, 1, lambda _step: (1, ClipSize(1, 32, 32)), film=given, film_share=share)
 
 
 def test_the_script_finds_the_shots_of_videos(tmp_path: Path) -> None:

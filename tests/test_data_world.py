@@ -140,7 +140,7 @@ def test_masks_of_figures_are_where_they_are_painted() -> None:
 @pytest.mark.parametrize("size", [32, 160])
 def test_crops_are_of_the_world(size: int) -> None:
     """Cards of pure red are where the masks say, and clips larger than the canvas are whole."""
-    crops = ToyCrops(0, 3, lambda _step: (5, 1, size), World(PACK, 1.0))
+    crops = ToyCrops(0, 3, lambda _step: (5, ClipSize(1, size, size)), World(PACK, 1.0))
     batch = crops[1]
     assert batch.frames.shape == (5, 1, size, size, 3)
     assert batch.actors.any()
@@ -150,8 +150,15 @@ def test_crops_are_of_the_world(size: int) -> None:
 
 
 def test_a_batch_does_not_depend_on_dice_outside() -> None:
-    crops = ToyCrops(0, 2, lambda _step: (2, 1, 32))
+    crops = ToyCrops(0, 2, lambda _step: (2, ClipSize(1, 32, 32)))
     random.seed(0)
     first = crops[0].frames
     random.seed(1)
     assert torch.equal(first, crops[0].frames)
+
+
+def test_crops_may_be_wide() -> None:
+    for size in (ClipSize(1, 32, 128), ClipSize(1, 128, 256)):
+        crops = ToyCrops(0, 1, lambda _step, size=size: (3, size))[0]
+        assert crops.frames.shape == (3, 1, size.height, size.width, 3)
+        assert crops.actors.shape == crops.frames.shape[:-1]

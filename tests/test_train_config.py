@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from overcrank.errors import RequestError
+from overcrank.shapes import ClipSize
 from overcrank.train import read_config
 
 
@@ -50,6 +51,8 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("steps=99999999999999999999", "steps: .*less than or equal to 1000000000, got 99999"),
         ("stages=[{frames: 9, size: 64, batch: 65537}]", "stages.0.batch: .*65536, got 65537"),
         ("stages=[{frames: 9, size: 8224, batch: 1}]", "stages.0.size: .*8192, got 8224"),
+        ("stages=[{frames: 9, size: 64x, batch: 1}]", "stages.0.size: .*64x: try 128 or 768x512"),
+        ("stages=[{frames: 9, size: 64x40, batch: 1}]", "multiple of 32, got 40"),
         ("freeze=[encodre]", "freeze.0: .*'encoder' or 'decoder', got 'encodre'"),
         ("freeze=[encoder, decoder]", "freeze: .*at most 1 item"),
         ("scenes={figures: 0.5}", "figures need a pack: got a share of 0.5"),
@@ -114,6 +117,29 @@ def test_stages_that_begin_together_take_turns() -> None:
     later = "{start: 4, frames: 25, size: 64, batch: 2}"
     config = read_config("pocket-vae", [f"stages=[{shapes}, {later}]"])
     assert [config.stage(step).frames for step in range(6)] == [9, 17, 9, 17, 25, 25]
+
+
+@pytest.mark.parametrize("size", ["96x64", " 96 X 64", "'96x64'"])
+def test_a_size_is_width_x_height(size: str, tmp_path: Path) -> None:
+    config = read_config("pocket-vae", [f"stages=[{{frames: 9, size: {size}, batch: 1}}]"])
+    assert config.stages[0].clip == ClipSize(9, 64, 96)
+    assert config.stages[0].pixels == 9 * 64 * 96
+    (tmp_path / "run").write_text(json.dumps(config.model_dump()))
+    assert read_config(tmp_path / "run") == config
+    square = read_config("pocket-vae", ["stages=[{frames: 9, size: 64x64, batch: 1}]"])
+    assert square.stages[0].size == 64
+
+
+def test_a_stage_takes_the_shortest_latents_that_hold_it() -> None:
+    held = "{clips: 128, frames: 9, size: 96x64}, {clips: 128, frames: 33, size: 96x64}"
+    stages = "{frames: 9, size: 96x64, batch: 1}, {frames: 17, size: 96x64, batch: 1}"
+    config = read_config("pocket-transformer", [f"latents=[{held}]", f"stages=[{stages}]"])
+    assert [config.latents_of(stage).frames for stage in config.stages] == [9, 33]
+    with pytest.raises(RequestError, match="of 64x96 pixels: right is at most 9 frames of 96x64"):
+        read_config(
+            "pocket-transformer",
+            [f"latents=[{held}]", "stages=[{frames: 9, size: 64x96, batch: 1}]"],
+        )
 
 
 def test_a_size_has_one_entry_of_latents() -> None:

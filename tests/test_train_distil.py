@@ -9,6 +9,7 @@ import torch
 
 from loud_weights import randomise
 from overcrank.runtime import choose
+from overcrank.shapes import ClipSize
 from overcrank.train.config import Distil, Latents, Optim, RunConfig, Stage
 from overcrank.train.distil import DistilObjective
 from overcrank.train.given import Given, Tokens
@@ -40,7 +41,7 @@ def objective(teacher: Path, **changes: Any) -> DistilObjective:
         distil=Distil(**{"every": 1, "levels": [1.0, 0.5], **changes}),
     )
     cache: Any = SimpleNamespace(empty_LD=torch.randn(2, PRESETS["nano"].text_width))
-    return DistilObjective(config, {32: cache}, "abc", choose("cpu", "float32"))
+    return DistilObjective(config, {ClipSize(17, 32, 32): cache}, "abc", choose("cpu", "float32"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

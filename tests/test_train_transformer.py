@@ -73,7 +73,7 @@ def transformer_objective(cache: LatentCache, **changes: Any) -> TransformerObje
         latents=[Latents(clips=128, frames=9, size=32)],
         **changes,
     )
-    return TransformerObjective(config, {32: cache}, "abc", CPU)
+    return TransformerObjective(config, {SPEC.size: cache}, "abc", CPU)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_the_share_of_a_token_counts_its_own_frames_only() -> None:
 
 def test_crops_know_where_actors_are() -> None:
     """About a sixth of the area, on the average."""
-    crops = ToyCrops(0, 8, lambda _step: (2, 1, 128))
+    crops = ToyCrops(0, 8, lambda _step: (2, ClipSize(1, 128, 128)))
     covered = [crops[step].actors.float().mean().item() for step in range(8)]
     assert crops[0].actors.shape == crops[0].frames.shape[:-1]
     assert 0.1 < sum(covered) / len(covered) < 0.3

@@ -15,7 +15,7 @@ from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize
 
 CANVAS = 128
-"""Clips are rendered at this height and width, then cropped."""
+"""Clips are rendered at this height and width at least, then cropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Crops:
 class ToyCrops(Dataset[Crops]):
     """`self[step]` is one batch, with as many crops of a clip as its area has room for.
 
-    shape_of(step) gives (batch, frames, size). A clip is of `film` with probability `film_share`:
+    shape_of(step) gives (batch, size). A clip is of `film` with probability `film_share`:
     nobody knows where its actors are, so its mask is empty.
     """
 
@@ -37,7 +37,7 @@ class ToyCrops(Dataset[Crops]):
         self,
         seed: int,
         steps: int,
-        shape_of: Callable[[int], tuple[int, int, int]],
+        shape_of: Callable[[int], tuple[int, ClipSize]],
         world: World = SOLIDS,
         film: Film | None = None,
         film_share: float = 0.0,
@@ -54,31 +54,35 @@ class ToyCrops(Dataset[Crops]):
         return self.steps
 
     def __getitem__(self, step: int) -> Crops:
-        batch, frames, size = self.shape_of(step)
+        batch, size = self.shape_of(step)
         dice = random.Random(f"{self.seed}/{step}")
-        toys = self._toys(dice, frames, size)
+        toys = self._toys(dice, size)
         clips: list[Tensor] = []
         masks: list[Tensor] = []
         for _ in range(batch):
             if self.film is not None and dice.random() < self.film_share:
-                clips.append(self.film.crop(dice, frames, size))
-                masks.append(torch.zeros(frames, size, size, dtype=torch.bool))
+                clips.append(self.film.crop(dice, size))
+                masks.append(torch.zeros(size.frames, size.height, size.width, dtype=torch.bool))
             else:
                 clip, mask = next(toys)
                 clips.append(clip)
                 masks.append(mask)
         return Crops(torch.stack(clips), torch.stack(masks))
 
-    def _toys(self, dice: random.Random, frames: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _toys(self, dice: random.Random, size: ClipSize) -> Iterator[tuple[Tensor, Tensor]]:
         """Crops of the world without end, and where their actors are."""
-        canvas = max(size, CANVAS)
-        clip_size = ClipSize(frames, canvas, canvas)
+        canvas = ClipSize(size.frames, max(size.height, CANVAS), max(size.width, CANVAS))
         while True:
             scene = self.world.scene(dice.randrange(2**40), "train")
             start, rate = dice.uniform(0, 4), dice.choice([12.0, 24.0, 24.0, 30.0])
-            clip = self.world.render(scene, clip_size, rate, start)
-            mask = self.world.actors(scene, clip_size, rate, start)
-            for _ in range((canvas // size) ** 2):
-                top, left = (dice.randint(0, canvas - size) for _ in range(2))
-                place = (slice(None), slice(top, top + size), slice(left, left + size))
+            clip = self.world.render(scene, canvas, rate, start)
+            mask = self.world.actors(scene, canvas, rate, start)
+            for _ in range((canvas.height // size.height) * (canvas.width // size.width)):
+                top = dice.randint(0, canvas.height - size.height)
+                left = dice.randint(0, canvas.width - size.width)
+                place = (
+                    slice(None),
+                    slice(top, top + size.height),
+                    slice(left, left + size.width),
+                )
                 yield clip[place], mask[place]

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from overcrank.data.scale import resized
 from overcrank.errors import MediaError, RequestError
+from overcrank.shapes import ClipSize
 
 
 class Film:
@@ -51,28 +52,23 @@ class Film:
                 f"then rising, below {shape[0]}"
             )
 
-    def crop(self, dice: random.Random, frames: int, size: int) -> Tensor:
-        """A square of one shot, each possible beginning as likely: uint8 (F, size, size, 3).
+    def crop(self, dice: random.Random, size: ClipSize) -> Tensor:
+        """A part of one shot, each possible beginning as likely: uint8 (F, H, W, 3).
 
-        The square is `size` to twice as large, as far as the film is, and scaled down smoothly.
+        The part is `size` to twice as large, as far as the film is, and scaled down smoothly.
         """
-        rooms = [max(0, length - frames + 1) for length in self.lengths]
-        side = min(self.frames_NHW3.shape[1:3])
-        if size > side or not any(rooms):
+        rooms = [max(0, length - size.frames + 1) for length in self.lengths]
+        height, width = self.frames_NHW3.shape[1:3]
+        if size.height > height or size.width > width or not any(rooms):
             raise RequestError(
-                f"{self.path} has no room for a crop: got {frames} frames of {size} x {size}, "
-                f"right is at most {max(self.lengths)} frames of {side} x {side}"
+                f"{self.path} has no room for a crop: got {size.frames} frames of {size.width} x "
+                f"{size.height}, right is at most {max(self.lengths)} frames of {width} x {height}"
             )
         shot = dice.choices(range(len(rooms)), rooms)[0]
         first = self.starts[shot] + dice.randrange(rooms[shot])
-        region = dice.randint(size, min(side, 2 * size))
-        top, left = (dice.randint(0, room - region) for room in self.frames_NHW3.shape[1:3])
-        cut_FHW3 = self.frames_NHW3[
-            first : first + frames, top : top + region, left : left + region
-        ]
-        if region == size:
-            return cut_FHW3.clone()
-        small = interpolate(
-            cut_FHW3.permute(0, 3, 1, 2), (size, size), mode="bilinear", antialias=True
-        )
-        return small.permute(0, 2, 3, 1).contiguous()
+        most = min(2 * size.height, height, width * size.height // size.width)
+        tall = dice.randint(size.height, most)
+        wide = round(tall * size.width / size.height)
+        top, left = dice.randint(0, height - tall), dice.randint(0, width - wide)
+        part_FHW3 = self.frames_NHW3[first : first + size.frames, top : top + tall]
+        return resized(part_FHW3[:, :, left : left + wide], size.height, size.width)

@@ -25,6 +25,7 @@ from overcrank.data.batches import Batch
 from overcrank.data.latents import LatentCache
 from overcrank.flow import Schedule, data_from, mix, shifted_logit_normal, velocity
 from overcrank.runtime import Hardware
+from overcrank.shapes import ClipSize
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, Tokens
 from overcrank.train.transformer import latent_batches
@@ -38,7 +39,7 @@ class DistilObjective:
     def __init__(
         self,
         config: RunConfig,
-        caches: Mapping[int, LatentCache],
+        caches: Mapping[ClipSize, LatentCache],
         latent_hash: str,
         hardware: Hardware,
     ) -> None:

@@ -57,7 +57,9 @@ def build_objective(
 
     caches = {}
     for latents in config.latents:
-        place = Path(latents.folder or folder / "latents" / str(latents.size))
+        alone = sum(other.size == latents.size for other in config.latents) == 1
+        name = str(latents.size) if alone else f"{latents.size}x{latents.frames}"
+        place = Path(latents.folder or folder / "latents" / name)
         make_writable(place)
         spec = CacheSpec(
             size=latents.clip,
@@ -73,7 +75,7 @@ def build_objective(
         at_once = 1 if hardware.device.type == "cpu" else max(1, 2**25 // latents.pixels)
         make_cache(place, spec, Makers(world, encode, text, processes, at_once), show, turn)
         workers.wait()
-        caches[latents.size] = LatentCache(place, spec)
+        caches[latents.clip] = LatentCache(place, spec)
     kind = TransformerObjective if config.kind == "transformer" else DistilObjective
     return kind(config, caches, made_by, hardware)
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from overcrank.data.batches import Batch, LatentBatches, collate
 from overcrank.data.latents import LatentCache
 from overcrank.runtime import Hardware
+from overcrank.shapes import ClipSize
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, draw_levels, flow_loss
 from overcrank.train.loop import on_device
@@ -29,12 +30,12 @@ _TOKENS_AT_ONCE = 16384
 
 
 class TransformerObjective:
-    """Trains a `Transformer` on cached latents, `caches` by their size in pixels."""
+    """Trains a `Transformer` on cached latents, `caches` by the size of their clips."""
 
     def __init__(
         self,
         config: RunConfig,
-        caches: Mapping[int, LatentCache],
+        caches: Mapping[ClipSize, LatentCache],
         latent_hash: str,
         hardware: Hardware,
     ) -> None:
@@ -69,12 +70,12 @@ class TransformerObjective:
         """Loss on clips never trained on, with fixed noise, by size of clips and noise level."""
         assert isinstance(module, Transformer)
         device, losses = self.hardware.device, {}
-        stages = self.config.stages_at(step - 1)
-        for size, frames in sorted({s.size: s.clip.latent.frames for s in stages}.items()):
-            count = max(1, min(HELD_OUT, _TOKENS_AT_ONCE // (frames * (size // 32) ** 2)))
-            held_out = collate(
-                self.caches[size], range(count), frames, [0] * count, [False] * count
-            )
+        longest = {str(s.size): s for s in self.config.stages_at(step - 1)}
+        for size, stage in sorted(longest.items()):
+            grid = stage.clip.latent
+            count = max(1, min(HELD_OUT, _TOKENS_AT_ONCE // grid.tokens))
+            cache = self.caches[self.config.latents_of(stage).clip]
+            held_out = collate(cache, range(count), grid.frames, [0] * count, [False] * count)
             batch = on_device(held_out, device)
             for level in LEVELS:
                 generator = torch.Generator(device).manual_seed(0)
@@ -90,7 +91,7 @@ class TransformerObjective:
         save_component(folder / "transformer.safetensors", "transformer", module, extra=extra)
 
 
-def latent_batches(config: RunConfig, caches: Mapping[int, LatentCache]) -> LatentBatches:
+def latent_batches(config: RunConfig, caches: Mapping[ClipSize, LatentCache]) -> LatentBatches:
     """The batches of a run on cached latents."""
 
     def shape_of(step: int) -> tuple[int, int]:
@@ -98,7 +99,7 @@ def latent_batches(config: RunConfig, caches: Mapping[int, LatentCache]) -> Late
         return stage.batch, stage.clip.latent.frames
 
     return LatentBatches(
-        lambda step: caches[config.stage(step).size],
+        lambda step: caches[config.latents_of(config.stage(step)).clip],
         shape_of,
         steps=config.steps,
         seed=config.seed,

@@ -59,9 +59,9 @@ class VAEObjective:
             film_share=share,
         )
 
-    def _shape(self, step: int) -> tuple[int, int, int]:
+    def _shape(self, step: int) -> tuple[int, ClipSize]:
         stage = self.config.stage(step)
-        return stage.batch, stage.frames, stage.size
+        return stage.batch, stage.clip
 
     def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and what is worth logging."""

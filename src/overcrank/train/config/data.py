@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from overcrank.errors import RequestError
-from overcrank.train.config.base import Count, Shaped, Share, Step, Strict
+from overcrank.train.config.base import Count, Pixels, Shaped, Share, Step, Strict
 
 
 class Stage(Shaped):
@@ -25,7 +25,7 @@ class Latents(Shaped):
     first: Step = 0
     """Number of the first one: caches that overlap show the same scenes."""
     frames: int = Field(default=121, ge=1, le=8193)
-    size: int = Field(default=128, ge=1, le=8192)
+    size: Pixels = 128
     captions: int = Field(default=2, ge=1, le=64)
     """Paraphrases per clip."""
     folder: str | None = None

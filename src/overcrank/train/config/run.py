@@ -41,7 +41,7 @@ class RunConfig(Strict):
     scenes: Scenes = Scenes()
     film: FilmShare | None = None
     latents: list[Latents] = Field(default=[])
-    """One entry for each size."""
+    """One entry for each size and length; a stage takes the shortest that is long enough."""
     conditions: Conditions = Conditions()
     distil: Distil = Distil()
     precision: Literal["auto", "float32"] = "auto"
@@ -76,17 +76,24 @@ class RunConfig(Strict):
         starts = [stage.start for stage in self.stages]
         if starts[0] != 0 or starts != sorted(starts):
             raise RequestError(f"stages start at {starts}: right is 0 first, then rising steps")
-        longest = {latents.size: latents.frames for latents in self.latents}
-        if len(longest) < len(self.latents):
-            raise RequestError("latents have one entry for each size, got two of one: join them")
-        for stage in self.stages if longest else ():
-            if stage.frames > longest.get(stage.size, 0):
-                raise RequestError(
-                    f"the latents do not hold a stage of {stage.frames} frames of {stage.size} "
-                    "pixels: right is at most "
-                    + " or ".join(f"{most} frames of {size}" for size, most in longest.items())
-                )
+        if len({latents.clip for latents in self.latents}) < len(self.latents):
+            raise RequestError(
+                "latents have one entry for each size and length, got two of one: join them"
+            )
+        for stage in self.stages if self.latents else ():
+            self.latents_of(stage)
         return self
+
+    def latents_of(self, stage: Stage) -> Latents:
+        """Where the clips of a stage come from: cut to their beginning, if they are longer."""
+        fitting = [n for n in self.latents if n.size == stage.size and n.frames >= stage.frames]
+        if not fitting:
+            raise RequestError(
+                f"the latents do not hold a stage of {stage.frames} frames of {stage.size} "
+                "pixels: right is at most "
+                + " or ".join(f"{held.frames} frames of {held.size}" for held in self.latents)
+            )
+        return min(fitting, key=lambda held: held.frames)
 
     def stage(self, step: int) -> Stage:
         """The stage that `step` belongs to."""
