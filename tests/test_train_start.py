@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from overcrank.cli import main
-from overcrank.errors import MediaError, RequestError
+from overcrank.errors import MediaError, ModelError, RequestError
 from overcrank.runtime import choose
 from overcrank.train import build_objective, read_config
 from overcrank.train.start import with_files
 from overcrank.weights.presets import find_model
+from tiny_checkpoints import write_tiny
 
 CPU = choose("cpu", "float32")
 
@@ -62,3 +63,21 @@ def test_a_count_that_cannot_be_says_what_was_given(
     with pytest.raises(SystemExit, match="2"):
         main(["train", "pocket-vae", option, "0"])
     assert "got '0': try 1 to 256" in capsys.readouterr().err
+
+
+def test_a_run_starts_from_published_files(tmp_path: Path) -> None:
+    """One file for both networks; a file without the one that is needed is refused."""
+    whole = write_tiny(tmp_path / "ltxv.safetensors")
+    half = write_tiny(tmp_path / "vae.safetensors", only="vae.")
+    found = with_files(read_config("pocket-transformer", [f"start_from={whole}", f"vae={whole}"]))
+    assert (found.start_from, found.vae) == (str(whole), str(whole))
+    with pytest.raises(ModelError, match="holds no transformer: got vae"):
+        with_files(read_config("pocket-transformer", [f"start_from={half}"]))
+
+
+def test_a_published_network_for_other_texts_is_refused(tmp_path: Path) -> None:
+    whole = write_tiny(tmp_path / "ltxv.safetensors")
+    config = read_config("pocket-transformer", [f"start_from={whole}"])
+    with pytest.raises(RequestError, match="ltxv.* got a transformer for texts 24 wide"):
+        build_objective(config, tmp_path / "run", lambda _event: None, CPU)
+    assert not (tmp_path / "run").exists()

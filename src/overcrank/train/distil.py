@@ -30,7 +30,7 @@ from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, Tokens
 from overcrank.train.transformer import latent_batches
 from overcrank.transformer import Transformer
-from overcrank.weights.store import load_component, save_component
+from overcrank.weights import load_network, save_component
 
 
 class DistilObjective:
@@ -46,7 +46,7 @@ class DistilObjective:
         assert config.start_from is not None
         self.config, self.caches, self.latent_hash = config, caches, latent_hash
         teacher, student, shadow = (
-            load_component(config.start_from, "transformer") for _ in range(3)
+            load_network(config.start_from, "transformer") for _ in range(3)
         )
         self.teacher = teacher.requires_grad_(False)
         self.module = nn.ModuleDict({"student": student, "shadow": shadow})

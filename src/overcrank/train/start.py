@@ -18,9 +18,10 @@ from overcrank.train.record import Event, Objective, make_writable
 from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
-from overcrank.transformer import PRESETS
+from overcrank.transformer import PRESETS, TransformerConfig
+from overcrank.weights import load_network, open_checkpoint
 from overcrank.weights.presets import find_model, preset_names
-from overcrank.weights.store import Component, latent_hash, load_component
+from overcrank.weights.store import Component, latent_hash
 
 
 def build_objective(
@@ -43,7 +44,7 @@ def build_objective(
     assert config.vae is not None
     text = MiniLMEncoder()
     _check_text_width(config, text.width)
-    vae = load_component(config.vae, "vae")
+    vae = load_network(config.vae, "vae")
     made_by = latent_hash(vae)
     make_writable(folder)
     hardware.place(vae)
@@ -101,15 +102,16 @@ def with_files(config: RunConfig) -> RunConfig:
 def _weights(key: str, given: str | None, component: Component) -> str | None:
     if given is None:
         return None
-    file = Path(given)
-    if given in preset_names() or file.is_dir():
-        file = find_model(given) / f"{component}.safetensors"
-    if not file.is_file():
+    if given in preset_names():
+        return str(find_model(given) / f"{component}.safetensors")
+    if not given.startswith("hf://") and not Path(given).exists():
         raise RequestError(
             f"{key} is not there: got {given}: run `overcrank train pocket-{component}` first, or "
-            f"give another file, or the name of a model: --set {key}=pocket"
+            f"give another file or folder, or the name of a model: --set {key}=pocket, or a hub "
+            "id: hf://OWNER/NAME"
         )
-    return str(file)
+    open_checkpoint(given).network(component)
+    return given
 
 
 def build_world(scenes: Scenes) -> World:
@@ -123,7 +125,9 @@ def _check_text_width(config: RunConfig, given: int) -> None:
         source, needed = f"the preset {config.preset}", PRESETS[config.preset].text_width
     else:
         source = config.start_from
-        needed = load_component(source, "transformer").config.text_width
+        there = open_checkpoint(source).network("transformer").config
+        assert isinstance(there, TransformerConfig)
+        needed = there.text_width
     if needed != given:
         raise RequestError(
             f"{source} does not fit the text encoder: got a transformer for texts {needed} wide, "

@@ -19,8 +19,9 @@ from overcrank.shapes import ClipSize
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, draw_levels, flow_loss
 from overcrank.train.loop import on_device
+from overcrank.train.lora import Adapted, save_lora
 from overcrank.transformer import PRESETS, Transformer
-from overcrank.weights.store import load_component, save_component
+from overcrank.weights import load_network, save_component
 
 HELD_OUT = 64
 """The first clips of a cache are never trained on."""
@@ -41,11 +42,15 @@ class TransformerObjective:
     ) -> None:
         self.config, self.caches, self.latent_hash = config, caches, latent_hash
         self.hardware = hardware
+        self.module: Transformer
         if config.start_from is None:
             self.module = Transformer(PRESETS[config.preset])
             self.module.initialise()
-        else:
-            self.module = load_component(config.start_from, "transformer")
+        elif config.lora is None:
+            self.module = load_network(config.start_from, "transformer")
+        else:  # what is frozen is as precise as it is computed with
+            base = load_network(config.start_from, "transformer", hardware.dtype)
+            self.module = Adapted(base, config.lora, config.seed)
         hardware.place(self.module)
         self.module.train()
 
@@ -85,9 +90,12 @@ class TransformerObjective:
         return losses
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        """Write `transformer.safetensors`."""
+        """Write `transformer.safetensors`, or what was added to it as `lora.safetensors`."""
         assert isinstance(module, Transformer)
         extra = {"latent_hash": self.latent_hash}
+        if isinstance(module, Adapted):
+            save_lora(folder / "lora.safetensors", module, extra)
+            return
         save_component(folder / "transformer.safetensors", "transformer", module, extra=extra)
 
 

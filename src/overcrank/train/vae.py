@@ -26,7 +26,7 @@ from overcrank.train.config import RunConfig
 from overcrank.train.pictures import contact_sheet
 from overcrank.vae import PRESETS, VAE, Posterior
 from overcrank.vae.ops import repeat_first_frame
-from overcrank.weights.store import load_component, save_component
+from overcrank.weights import load_network, save_component
 
 HELD_OUT = ClipSize(49, 128, 128)
 STATISTICS_MOMENTUM = 0.02
@@ -41,7 +41,7 @@ class VAEObjective:
         if config.start_from is None:
             vae = VAE(PRESETS[config.preset])
         else:
-            vae = load_component(config.start_from, "vae")
+            vae = load_network(config.start_from, "vae")
         hardware.place(vae)
         for part in config.freeze:
             vae.get_submodule(part).requires_grad_(False)

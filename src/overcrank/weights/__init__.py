@@ -6,7 +6,14 @@ from overcrank.weights.convert import TARGETS, Conversion, Target, convert, open
 from overcrank.weights.fit import check_fit
 from overcrank.weights.inspect import describe
 from overcrank.weights.model import Model, save_model
-from overcrank.weights.opening import Extras, LoRAFile, ModelFiles, open_model, read_weighted
+from overcrank.weights.opening import (
+    Extras,
+    LoRAFile,
+    ModelFiles,
+    load_network,
+    open_model,
+    read_weighted,
+)
 from overcrank.weights.presets import preset_names
 from overcrank.weights.report import describe_checkpoint
 from overcrank.weights.store import content_hash, latent_hash, load_component, save_component
@@ -31,6 +38,7 @@ __all__ = [
     "describe_checkpoint",
     "latent_hash",
     "load_component",
+    "load_network",
     "open_checkpoint",
     "open_model",
     "preset_names",

@@ -139,17 +139,18 @@ class Checkpoint:
 
     def build_vae(self, dtype: torch.dtype | None = None) -> VAE:
         """See `Network.build`."""
-        module = self._network("vae").build(dtype)
+        module = self.network("vae").build(dtype)
         assert isinstance(module, VAE)
         return module
 
     def build_transformer(self, dtype: torch.dtype | None = None) -> Transformer:
         """See `Network.build`."""
-        module = self._network("transformer").build(dtype)
+        module = self.network("transformer").build(dtype)
         assert isinstance(module, Transformer)
         return module
 
-    def _network(self, component: Component) -> Network:
+    def network(self, component: Component) -> Network:
+        """The one asked for; refused if it is not there."""
         network = self.vae if component == "vae" else self.transformer
         if network is None:
             found = ", ".join(each.component for each in self.networks)

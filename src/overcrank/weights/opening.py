@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack, overload
 
 import torch
 
@@ -272,6 +272,24 @@ def open_model(
     model = files.load(compute)
     files.fuse_into(model)
     return model
+
+
+@overload
+def load_network(
+    source: str | Path, component: Literal["vae"], dtype: torch.dtype = torch.float32
+) -> VAE: ...
+@overload
+def load_network(
+    source: str | Path, component: Literal["transformer"], dtype: torch.dtype = torch.float32
+) -> Transformer: ...
+def load_network(
+    source: str | Path, component: Component, dtype: torch.dtype = torch.float32
+) -> VAE | Transformer:
+    """One network of a preset, a file or folder of any format, or a hub id; on the CPU."""
+    found = open_checkpoint(source)
+    if found.format == "overcrank":  # whose content hash is checked
+        return load_component(own_file(found, component), component, dtype=dtype)
+    return found.network(component).build(dtype)
 
 
 def read_weighted(named: LoRAFile, *, progress: bool = False) -> tuple[LoRA, float]:

@@ -3,6 +3,7 @@
 `--set optim.lr=1e-4` changes a value by its dotted name. Presets are YAML files in the package.
 """
 
+from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Strict
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
 from overcrank.train.config.learn import Conditions, Distil, Optim, VAELoss
@@ -14,6 +15,7 @@ __all__ = [
     "Distil",
     "FilmShare",
     "Latents",
+    "Lora",
     "Optim",
     "RunConfig",
     "Scenes",

@@ -120,8 +120,9 @@ def _instead_of(name: str) -> str:
     """What an unknown key may have meant, first of all in its own group."""
     *groups, last = name.split(".")
     group = groups[0] if groups else ""
-    for place in (group, *GROUPS):
-        near = difflib.get_close_matches(last, GROUPS[place].model_fields, 1)
-        if near:
-            return f"did you mean {place}.{near[0]}?" if place else f"did you mean {near[0]}?"
+    for likeness in (1.0, 0.6):  # the same name in another group, before one that is like it
+        for place in (group, *GROUPS):
+            near = difflib.get_close_matches(last, GROUPS[place].model_fields, 1, likeness)
+            if near:
+                return f"did you mean {place}.{near[0]}?" if place else f"did you mean {near[0]}?"
     return f"known are {', '.join(GROUPS[group].model_fields)}"

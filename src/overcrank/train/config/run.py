@@ -6,13 +6,14 @@ from pydantic import Field, model_validator
 
 from overcrank import transformer, vae
 from overcrank.errors import RequestError
+from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Count, Strict
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
 from overcrank.train.config.learn import Conditions, Distil, Optim, VAELoss
 
 ONLY_FOR = {
     "vae": ("freeze", "loss", "film"),
-    "transformer": ("vae", "latents", "conditions"),
+    "transformer": ("vae", "latents", "conditions", "lora"),
     "distil": ("vae", "latents", "conditions", "distil"),
 }
 """Keys that not every kind of run understands."""
@@ -25,9 +26,10 @@ class RunConfig(Strict):
     preset: str = "pocket"
     """Row of the architecture table of that network."""
     vae: str | None = None
-    """Transformer only: the autoencoder's file, or the name of a shipped model."""
+    """Transformer only: the autoencoder, as `start_from` is given."""
     start_from: str | None = None
-    """Weights to start from instead of random numbers: a file, or the name of a shipped model."""
+    """Weights to start from instead of random numbers: a file or folder of any format, the name
+    of a shipped model, or a hub id as hf://OWNER/NAME."""
     freeze: list[Literal["encoder", "decoder"]] = Field(default=[], max_length=1)
     """Parts of the network that stay as they are. With the encoder frozen, the latents and their
     statistics do too, and a transformer trained on them still fits."""
@@ -44,6 +46,8 @@ class RunConfig(Strict):
     """One entry for each size and length; a stage takes the shortest that is long enough."""
     conditions: Conditions = Conditions()
     distil: Distil = Distil()
+    lora: Lora | None = None
+    """Train additions to the layers of `start_from` instead of all its weights."""
     precision: Literal["auto", "float32"] = "auto"
     log_every: Count = 20
     save_every: Count = 500
@@ -69,6 +73,11 @@ class RunConfig(Strict):
                     "or a model) and latents, and to distil also a teacher (start_from: a "
                     f"transformer.safetensors file): got no {name}, fill it in"
                 )
+        if self.lora is not None and self.start_from is None:
+            raise RequestError(
+                "a LoRA adds to a network that is there: got lora and no start_from: name the "
+                "network, or leave lora out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -116,4 +125,5 @@ GROUPS: dict[str, type[Strict]] = {
     "film": FilmShare,
     "conditions": Conditions,
     "distil": Distil,
+    "lora": Lora,
 }

@@ -1,0 +1,126 @@
+"""LoRA: a frozen transformer with small additions to its linear layers, which alone are trained.
+
+    y = W x + b + alpha / rank * up(down(x)),   down: in -> rank, up: rank -> out
+
+`up` begins at zero, so that training begins with the network as it is. Source: Hu et al., "LoRA",
+arXiv:2106.09685, section 4.1.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from overcrank.errors import RequestError
+from overcrank.train.config import Lora
+from overcrank.transformer import Transformer
+from overcrank.weights.files import write_atomically
+
+
+class Addition(nn.Linear):
+    """A frozen linear layer, under its own names, and what is added to it, float32."""
+
+    def __init__(self, layer: nn.Linear, rank: int, scale: float, dice: torch.Generator) -> None:
+        super().__init__(layer.in_features, layer.out_features, device="meta")
+        self.weight, self.bias = layer.weight, layer.bias
+        self.scale = scale
+        device = layer.weight.device
+        self.down = nn.Parameter(torch.empty(rank, layer.in_features))
+        self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=device))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5), generator=dice)  # as PEFT
+        self.down.data = self.down.data.to(device)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  as nn.Linear calls it
+        """(..., in) -> (..., out), in the dtype of the frozen layer."""
+        plain = super().forward(input)
+        added = functional.linear(input.to(self.down.dtype), self.down)
+        return plain + (self.scale * functional.linear(added, self.up)).to(plain.dtype)
+
+
+class Adapted(Transformer):
+    """A transformer of which the additions are trained, saved and averaged, and nothing else.
+
+    It takes over the weights of `base`. Its copies share what is frozen.
+    """
+
+    def __init__(self, base: Transformer, lora: Lora, seed: int = 0) -> None:
+        with torch.device("meta"):
+            super().__init__(base.config)
+        self.load_state_dict(base.state_dict(), assign=True)
+        self.requires_grad_(False)
+        dice = torch.Generator().manual_seed(seed)
+        names = _targets(self, lora.targets)
+        for name in names:
+            layer = self.get_submodule(name)
+            assert isinstance(layer, nn.Linear)
+            self.set_submodule(name, Addition(layer, lora.rank, lora.alpha / lora.rank, dice))
+        hooked: Any = self  # torch does not annotate these
+        hooked.register_state_dict_post_hook(_leave_out_frozen)
+        hooked.register_load_state_dict_post_hook(_miss_no_frozen)
+
+    def additions(self) -> Iterator[tuple[str, Addition]]:
+        """By the names of their layers."""
+        for name, module in self.named_modules():
+            if isinstance(module, Addition):
+                yield name, module
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Adapted":
+        memo.update({id(p): p for p in self.parameters() if not p.requires_grad})
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+
+def _leave_out_frozen(
+    network: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object
+) -> None:
+    for name in _frozen(network):
+        del state[prefix + name]
+
+
+def _miss_no_frozen(network: nn.Module, found: Any) -> None:
+    """Of a state without what is frozen, nothing is missing."""
+    found.missing_keys[:] = sorted(set(found.missing_keys) - _frozen(network))
+
+
+def _frozen(network: nn.Module) -> set[str]:
+    return {name for name, p in network.named_parameters() if not p.requires_grad}
+
+
+def save_lora(path: Path, network: Adapted, metadata: Mapping[str, str]) -> None:
+    """Write the additions as diffusers names them, float32, with alpha / rank multiplied in.
+
+    So alpha equals the rank, which is what readers assume of a file that states no alpha.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, addition in network.additions():
+        tensors[f"transformer.{name}.lora_A.weight"] = addition.down
+        tensors[f"transformer.{name}.lora_B.weight"] = addition.scale * addition.up
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with write_atomically(path) as temporary:
+        save_file(stored, temporary, {"format": "pt", **metadata})
+        temporary.chmod(0o644)  # save_file leaves it readable for its owner alone
+
+
+def _targets(network: Transformer, ends: list[str]) -> list[str]:
+    """Layers in the blocks by the ends of their names; each end has to name some."""
+    layers = [
+        f"transformer_blocks.{name}"
+        for name, module in network.transformer_blocks.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    for end in ends:
+        if not any(name.endswith(f".{end}") for name in layers):
+            first = [name.split(".", 2)[2] for name in layers if name.split(".")[1] == "0"]
+            raise RequestError(
+                f"lora.targets name linear layers of a block by the ends of their names: got "
+                f"{end!r}: there are {', '.join(first)}"
+            )
+    return [name for name in layers if any(name.endswith(f".{end}") for end in ends)]
