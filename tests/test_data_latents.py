@@ -129,7 +129,7 @@ def test_a_step_draws_from_its_own_cache(tmp_path: Path) -> None:
     caches = [LatentCache(tmp_path / "small", SPEC), LatentCache(tmp_path / "large", large)]
     batches = LatentBatches(
         lambda step: caches[step % 2],
-        lambda step: (4, 3 - step % 2),
+        lambda step: (4, 3 - step % 2, 99),
         steps=2,
         seed=0,
         drop_text=0.0,
@@ -140,5 +140,6 @@ def test_a_step_draws_from_its_own_cache(tmp_path: Path) -> None:
         assert batch.latent_BCTHW.shape == (4, 3, 3 - step, 1, 1)
         assert batch.actors_BTHW.shape == (4, 3 - step, 2 if step else 1, 1)
         assert batch.keys_BKCHW.shape == (4, 2, 3, 1, 1)
+        assert batch.kept_BN.tolist() == [list(range(3 - step))] * 4
         assert batch.key_frames_BK.dtype == torch.int64
         assert (batch.key_frames_BK[:, 0] == frames - 1).all()

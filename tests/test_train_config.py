@@ -53,6 +53,7 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("stages=[{frames: 9, size: 8224, batch: 1}]", "stages.0.size: .*8192, got 8224"),
         ("stages=[{frames: 9, size: 64x, batch: 1}]", "stages.0.size: .*64x: try 128 or 768x512"),
         ("stages=[{frames: 9, size: 64x40, batch: 1}]", "multiple of 32, got 40"),
+        ("stages=[{frames: 9, size: 64, batch: 1, tokens: 8}]", "tokens do nothing in a run of"),
         ("freeze=[encodre]", "freeze.0: .*'encoder' or 'decoder', got 'encodre'"),
         ("freeze=[encoder, decoder]", "freeze: .*at most 1 item"),
         ("scenes={figures: 0.5}", "figures need a pack: got a share of 0.5"),
@@ -140,6 +141,17 @@ def test_a_stage_takes_the_shortest_latents_that_hold_it() -> None:
             "pocket-transformer",
             [f"latents=[{held}]", "stages=[{frames: 9, size: 64x96, batch: 1}]"],
         )
+
+
+def test_few_tokens_are_dropped() -> None:
+    """A clip of 121 frames of 768 x 512 has 16 x 16 x 24 = 6144."""
+    held = "latents=[{clips: 128, frames: 121, size: 768x512}]"
+    stage = "stages=[{{frames: 121, size: 768x512, batch: 1, tokens: {}}}]"
+    for tokens in (4916, 6144, 9999):
+        run = read_config("pocket-transformer", [held, stage.format(tokens)])
+        assert run.stages[0].tokens == tokens
+    with pytest.raises(RequestError, match="121 frames of 768x512 .* 6144 tokens.*20%.*is 4916 or"):
+        read_config("pocket-transformer", [held, stage.format(4915)])
 
 
 def test_a_size_has_one_entry_of_latents() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from overcrank.data.batches import Batch
+from overcrank.data.batches import Batch, thinned
 from overcrank.train.config import Conditions
 from overcrank.train.given import Given, Tokens, draw_levels, flow_loss
 from overcrank.transformer import PRESETS, Transformer
@@ -24,6 +24,7 @@ def batch(samples: int = 4, frames: int = 3) -> Batch:
         keep_BL=torch.ones(samples, 5, dtype=torch.bool),
         keys_BKCHW=torch.randn(samples, 2, 128, 2, 1),
         key_frames_BK=torch.tensor([[16, 8]]).repeat(samples, 1),
+        kept_BN=torch.arange(2 * frames).repeat(samples, 1),
     )
 
 
@@ -85,6 +86,42 @@ def test_only_what_is_not_given_counts() -> None:
         out = module(noisy, sigma, tokens.positions_BNX, data.text_BLD, data.keep_BL)
         wanted = (out - (noise - tokens.clean_BNC))[:, 2:].square().mean((1, 2))
     torch.testing.assert_close(loss_B, wanted)
+
+
+def test_tokens_left_out_are_not_seen_and_do_not_count() -> None:
+    """What is left keeps its place, level and weight; what is not may be anything."""
+    module, sigma = network(), torch.full((4, 3), 0.5)
+    given = Given(torch.tensor([True, False, False]).expand(4, 3), torch.tensor([0, 1, 0, 1]))
+    whole = batch()
+    thin = thinned(whole, 5, generator())
+    places = thin.kept_BN[0].tolist()
+    (gone,) = set(range(6)) - set(places)
+    tokens, all_tokens = (Tokens.of(data, given, causal=True) for data in (thin, whole))
+    rows = [0, 1] + [2 + place for place in places]
+    assert torch.equal(tokens.positions_BNX[0], all_tokens.positions_BNX[0, rows])
+    assert torch.equal(tokens.clean_BNC[0], all_tokens.clean_BNC[0, rows])
+    levels = torch.tensor([[0.2, 0.5, 0.9]] * 4)
+    assert torch.equal(tokens.levels(levels)[0], all_tokens.levels(levels)[0, rows])
+    losses = []
+    for change in (0.0, 100.0):
+        latent = thin.latent_BCTHW.clone()
+        latent[0, :, gone // 2, gone % 2, 0] += change
+        actors = thin.actors_BTHW.clone()
+        actors[0, gone // 2, gone % 2, 0] = change
+        changed = replace(thin, latent_BCTHW=latent, actors_BTHW=actors)
+        losses.append(flow_loss(module, changed, sigma, given, generator(), 1.0))
+    assert torch.equal(*losses)
+
+
+def test_tokens_are_left_out_at_random_but_for_the_last() -> None:
+    thin = thinned(batch(400, frames=4), 7, generator())
+    assert thin.kept_BN.shape == (400, 7)
+    assert (thin.kept_BN.diff(dim=1) > 0).all()
+    counts = torch.bincount(thin.kept_BN.flatten(), minlength=8)
+    assert counts[-1] == 400
+    assert (counts[:-1] > 300).all()
+    assert (counts[:-1] < 380).all()
+    assert thinned(thin, 7, generator()) is thin
 
 
 def test_a_picture_changes_the_answer() -> None:

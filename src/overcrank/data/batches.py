@@ -1,11 +1,11 @@
 """Batches for the transformer, from cached clips.
 
 Axes: B batch, C channels, T H W latent frames, height, width, L text tokens, D text width,
-K single frames encoded as pictures.
+K single frames encoded as pictures, N tokens that are left of a clip.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,20 +27,22 @@ class Batch:
     keys_BKCHW: Tensor
     key_frames_BK: Tensor
     """Places of the keys in the whole clip, also where the clip is cut shorter."""
+    kept_BN: Tensor
+    """Places of the tokens that are left of a clip's T x H x W, rising."""
 
 
 class LatentBatches(Dataset[Batch]):
     """`self[step]` is a function of the seed, the step and the step's cache, `cache_of(step)`.
 
-    shape_of(step) gives (batch, latent frames): clips are cut to their beginning, which a causal
-    encoder makes exact. With probability `drop_text` a sample gets the empty prompt. The first
-    `held_out` clips of a cache are never drawn.
+    shape_of(step) gives (batch, latent frames, tokens): clips are cut to their beginning, which a
+    causal encoder makes exact, and to so many tokens, drawn at random. With probability `drop_text`
+    a sample gets the empty prompt. The first `held_out` clips of a cache are never drawn.
     """
 
     def __init__(
         self,
         cache_of: Callable[[int], LatentCache],
-        shape_of: Callable[[int], tuple[int, int]],
+        shape_of: Callable[[int], tuple[int, int, int]],
         *,
         steps: int,
         seed: int,
@@ -54,13 +56,28 @@ class LatentBatches(Dataset[Batch]):
         return self.steps
 
     def __getitem__(self, step: int) -> Batch:
-        batch, frames = self.shape_of(step)
+        batch, frames, tokens = self.shape_of(step)
         cache = self.cache_of(step)
         dice = torch.Generator().manual_seed(self.seed * 2**32 + step)
         picks = torch.randint(self.held_out, len(cache), (batch,), generator=dice).tolist()
         dropped = (torch.rand(batch, generator=dice) < self.drop_text).tolist()
         voices = torch.randint(2**31, (batch,), generator=dice).tolist()
-        return collate(cache, picks, frames, voices, dropped)
+        return thinned(collate(cache, picks, frames, voices, dropped), tokens, dice)
+
+
+def thinned(batch: Batch, tokens: int, dice: torch.Generator) -> Batch:
+    """The same with `tokens` of each clip's tokens, where there are more; never without the last.
+
+    The last latent frame is never given, so that something is left to learn. Source: LTX-Video,
+    arXiv:2501.00103, section 2.3.
+    """
+    samples, has = batch.kept_BN.shape
+    if tokens >= has:
+        return batch
+    lots_BN = torch.rand(samples, has, generator=dice)
+    lots_BN[:, -1] = -1
+    drawn_BN = lots_BN.argsort(1)[:, :tokens].sort(1).values
+    return replace(batch, kept_BN=batch.kept_BN.gather(1, drawn_BN))
 
 
 def collate(
@@ -77,12 +94,14 @@ def collate(
         for clip, voice, drop in zip(clips, voices, dropped, strict=True)
     ]
     lengths = torch.tensor([len(text) for text in texts])
+    latent_BCTHW = torch.stack([clip.latent_CTHW[:, :frames] for clip in clips])
     return Batch(
-        torch.stack([clip.latent_CTHW[:, :frames] for clip in clips]),
+        latent_BCTHW,
         torch.stack([clip.actors_THW[:frames] for clip in clips]),
         torch.tensor([clip.frame_rate for clip in clips]),
         pad_sequence(texts, batch_first=True),
         torch.arange(int(lengths.max())) < lengths[:, None],
         torch.stack([clip.keys_KCHW for clip in clips]),
         torch.stack([clip.key_frames_K for clip in clips]),
+        torch.arange(latent_BCTHW[0, 0].numel()).repeat(len(clips), 1),
     )

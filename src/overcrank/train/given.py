@@ -2,9 +2,10 @@
 
     x_s = (1 - s) z + s noise,   loss = mean of w |v(x_s, s, text) - (noise - z)|^2
 
-Latent frames that are given stay clean, are called clean (s = 0) and are outside of the loss; a
-picture of a later frame is given as extra tokens that lie where that frame lies. The weight w of
-a token grows with the part of its pixels where an actor is seen.
+Latent frames that are given stay clean, are called clean (s = 0) and are outside of the loss, and
+so are tokens that a batch leaves out; a picture of a later frame is given as extra tokens that lie
+where that frame lies. The weight w of a token grows with the part of its pixels where an actor is
+seen.
 
 Axes: B batch, T H W latent grid, N video tokens, C latent channels, K pictures, M tokens of one.
 Sources: LTX-Video, arXiv:2501.00103, section 2.3 (a level for each token); Chen et al.,
@@ -71,15 +72,18 @@ class Tokens:
     positions_BNX: Tensor
     extra: int
     """Tokens in front that belong to pictures."""
+    kept_BN: Tensor
+    """Places in the clip of the tokens that come after."""
 
     @classmethod
     def of(cls, batch: Batch, given: Given, *, causal: bool) -> "Tokens":
         """The clean tokens of a batch."""
         size = LatentSize(*batch.latent_BCTHW.shape[2:])
-        clean_BNC = rearrange(batch.latent_BCTHW, "b c t h w -> b (t h w) c")
+        kept_BN = batch.kept_BN
+        clean_BNC = _left(rearrange(batch.latent_BCTHW, "b c t h w -> b (t h w) c"), kept_BN)
         samples, device = len(clean_BNC), clean_BNC.device
-        free_BN = ~given.frames_BT.repeat_interleave(size.height * size.width, dim=1)
-        positions_BNX = _positions(size, samples, device, causal=causal)
+        free_BN = ~_left(given.frames_BT.repeat_interleave(size.height * size.width, 1), kept_BN)
+        positions_BNX = _left(_positions(size, samples, device, causal=causal), kept_BN)
         extra = 0
         if given.picture_B is not None:
             rows_B = torch.arange(samples, device=device)
@@ -94,13 +98,14 @@ class Tokens:
             free_BN = torch.cat([torch.zeros_like(shown_BMC[..., 0]).bool(), free_BN], dim=1)
             positions_BNX = torch.cat([there_BMX, positions_BNX], dim=1)
         positions_BNX[..., 0] /= batch.frame_rate_B[:, None]
-        return cls(size, clean_BNC, free_BN, positions_BNX, extra)
+        return cls(size, clean_BNC, free_BN, positions_BNX, extra, kept_BN)
 
     def levels(self, sigma: Tensor) -> Tensor:
         """Noise levels (B,), or (B, T) of latent frames, as (B, N): 0 where a token is given."""
         if sigma.ndim == 1:
             return sigma[:, None] * self.free_BN
         own_BN = sigma.repeat_interleave(self.size.height * self.size.width, dim=1)
+        own_BN = _left(own_BN, self.kept_BN)
         return torch.nn.functional.pad(own_BN, (self.extra, 0)) * self.free_BN
 
 
@@ -138,9 +143,15 @@ def flow_loss(
     )
     error_BNC = predicted_BNC.float() - velocity(tokens.clean_BNC, noise_BNC)
     error_BN = error_BNC[:, tokens.extra :].square().mean(-1)
-    actors_BN = batch.actors_BTHW.flatten(1)
+    actors_BN = _left(batch.actors_BTHW.flatten(1), tokens.kept_BN)
     weight_BN = tokens.free_BN[:, tokens.extra :] * (1 + actor_weight * actors_BN)
     return (error_BN * weight_BN).sum(1) / weight_BN.sum(1).clamp(min=1e-6)
+
+
+def _left(of_clip_BN: Tensor, kept_BN: Tensor) -> Tensor:
+    """Of numbers or vectors for each token of a clip, those of the tokens that are left."""
+    rows_B1 = torch.arange(len(kept_BN), device=kept_BN.device)[:, None]
+    return of_clip_BN[rows_B1, kept_BN]
 
 
 def _positions(size: LatentSize, samples: int, device: torch.device, *, causal: bool) -> Tensor:

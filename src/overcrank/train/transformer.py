@@ -102,9 +102,9 @@ class TransformerObjective:
 def latent_batches(config: RunConfig, caches: Mapping[ClipSize, LatentCache]) -> LatentBatches:
     """The batches of a run on cached latents."""
 
-    def shape_of(step: int) -> tuple[int, int]:
-        stage = config.stage(step)
-        return stage.batch, stage.clip.latent.frames
+    def shape_of(step: int) -> tuple[int, int, int]:
+        stage, grid = config.stage(step), config.stage(step).clip.latent
+        return stage.batch, grid.frames, min(grid.tokens, stage.tokens or grid.tokens)
 
     return LatentBatches(
         lambda step: caches[config.latents_of(config.stage(step)).clip],

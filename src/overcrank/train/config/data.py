@@ -1,11 +1,15 @@
 """What a run learns from: stages, cached latents, scenes, film."""
 
+import math
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from overcrank.errors import RequestError
 from overcrank.train.config.base import Count, Pixels, Shaped, Share, Step, Strict
+
+MOST_DROPPED = 0.2
+"""Of the tokens of a clip. Source: LTX-Video, arXiv:2501.00103, section 2.3."""
 
 
 class Stage(Shaped):
@@ -16,6 +20,21 @@ class Stage(Shaped):
 
     start: Step = 0
     batch: int = Field(ge=1, le=65536)
+    tokens: Count | None = None
+    """Budget of a sample: where a clip has more tokens, others are left out in each step, so that
+    stages of different shapes cost the same. A transformer's only."""
+
+    @model_validator(mode="after")
+    def _drops_few(self) -> Self:
+        has = self.clip.latent.tokens
+        least = math.ceil((1 - MOST_DROPPED) * has)
+        if self.tokens is not None and self.tokens < least:
+            raise RequestError(
+                f"a stage of {self.frames} frames of {self.size} pixels has {has} tokens, of which "
+                f"{MOST_DROPPED:.0%} are dropped at most, got tokens: {self.tokens}: right is "
+                f"{least} or more, or fewer frames or pixels"
+            )
+        return self
 
 
 class Latents(Shaped):

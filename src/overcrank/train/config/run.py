@@ -65,6 +65,8 @@ class RunConfig(Strict):
                 raise RequestError(
                     f"{name} does nothing in a run of kind {self.kind}: leave it out"
                 )
+        if self.kind == "vae" and any(stage.tokens for stage in self.stages):
+            raise RequestError("tokens do nothing in a run of kind vae: leave them out of stages")
         needed = {"vae": (), "transformer": ("vae", "latents")}
         for name in needed.get(self.kind, ("vae", "latents", "start_from")):
             if not getattr(self, name):
