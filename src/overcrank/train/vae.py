@@ -1,10 +1,9 @@
 """What trains the autoencoder: reconstruction from noised latents.
 
-    loss = l1 |w e| + mse w e^2 + wavelet |W(w e)| + kl KL(q(z|x) || N(0, 1)),   e = y - x
+    loss = reconstruction(y, x) + kl KL(q(z|x) || N(0, 1))
 
-where y decodes (1 - s) z + s noise with s told to the decoder (its denoising step), z is a draw
-from the posterior in normalised units, W is the space-time Haar transform, and w is greater
-where an actor is seen: a sixth of the area that holds most of what one looks at.
+where y decodes (1 - s) z + s noise with s told to the decoder (its denoising step) and z is a
+draw from the posterior in normalised units; `reconstruction.py` says how y is compared with x.
 Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
@@ -18,14 +17,14 @@ from overcrank.data.crops import Crops, ToyCrops
 from overcrank.data.film import Film
 from overcrank.data.world import World
 from overcrank.flow import mix
-from overcrank.metrics import haar3d, psnr
+from overcrank.metrics import psnr
 from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene, truth
 from overcrank.train.config import RunConfig
 from overcrank.train.pictures import contact_sheet
+from overcrank.train.reconstruction import Reconstruction
 from overcrank.vae import PRESETS, VAE, Posterior
-from overcrank.vae.ops import repeat_first_frame
 from overcrank.weights import load_network, save_component
 
 HELD_OUT = ClipSize(49, 128, 128)
@@ -43,6 +42,7 @@ class VAEObjective:
         else:
             vae = load_network(config.start_from, "vae")
         hardware.place(vae)
+        self.judge = Reconstruction(config, hardware)
         for part in config.freeze:
             vae.get_submodule(part).requires_grad_(False)
         self.module = vae.train()
@@ -70,7 +70,9 @@ class VAEObjective:
         if "encoder" not in self.config.freeze:
             self.follow_statistics(posterior.mean_BCTHW)
         noisy_BCTHW, sigma_B = self.noised(posterior, generator)
-        return self.reconstruction(posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors)
+        return self.reconstruction(
+            posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors, generator
+        )
 
     def noised(self, posterior: Posterior, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Raw latents as the decoder learns from them, and their levels (B,)."""
@@ -93,20 +95,16 @@ class VAEObjective:
         sigma_B: Tensor,
         video_BCFHW: Tensor,
         actors_BFHW: Tensor,
+        generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of what the decoder makes of raw latents with noise, and numbers to log."""
-        weights = self.config.loss
         output = self.module.decoder(noisy_BCTHW, sigma_B).float()
-        error = output - video_BCFHW
-        weighed = error * (1 + self.config.actor_weight * actors_BFHW[:, None])
-        l1, mse = weighed.abs().mean(), (error * weighed).mean()
-        wavelet = haar3d(repeat_first_frame(weighed, 1)).abs().mean()
+        loss, numbers = self.judge(output, video_BCFHW, actors_BFHW, generator)
         kl = posterior.kl().float()
-        total = weights.l1 * l1 + weights.mse * mse + weights.wavelet * wavelet + weights.kl * kl
         with torch.no_grad():
             decibels = psnr(output, video_BCFHW).mean()
-        return total, {
-            "l1": l1.detach(),
+        return loss + self.config.loss.kl * kl, {
+            **numbers,
             "psnr": decibels,
             "kl": kl.detach(),
             "log_var": posterior.log_var_B1THW.detach().mean(),

@@ -6,7 +6,8 @@
 from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Strict
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
-from overcrank.train.config.learn import Conditions, Distil, Optim, VAELoss
+from overcrank.train.config.learn import Conditions, Distil, Optim
+from overcrank.train.config.losses import VAELoss
 from overcrank.train.config.read import read_config
 from overcrank.train.config.run import RunConfig
 

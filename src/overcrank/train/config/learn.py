@@ -1,4 +1,4 @@
-"""How a run learns: optimiser, losses, conditions, distillation."""
+"""How a run learns: optimiser, conditions, distillation."""
 
 from typing import Annotated, Self
 
@@ -21,17 +21,6 @@ class Optim(Strict):
     fan_in: Count | None = None
     """Matrices with more inputs than this learn at a rate that falls as 1 / inputs, so that one
     step changes every layer's output by about as much. Yang et al., arXiv:2203.03466, table 8."""
-
-
-class VAELoss(Strict):
-    """Weights of the autoencoder's losses."""
-
-    l1: float = 1.0
-    mse: float = 8.0
-    wavelet: float = 1.0
-    kl: float = 1e-3
-    max_sigma: float = Field(default=0.2, ge=0, le=1)
-    """Latents are noised with a level up to this before decoding, in 70 % of the samples."""
 
 
 class Conditions(Strict):

@@ -9,7 +9,8 @@ from overcrank.errors import RequestError
 from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Count, Strict
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
-from overcrank.train.config.learn import Conditions, Distil, Optim, VAELoss
+from overcrank.train.config.learn import Conditions, Distil, Optim
+from overcrank.train.config.losses import VAELoss
 
 ONLY_FOR = {
     "vae": ("freeze", "loss", "film"),
