@@ -11,7 +11,8 @@ from overcrank.train import read_config
 
 
 @pytest.mark.parametrize(
-    "name", ["pocket-vae", "pocket-decoder", "pocket-transformer", "pocket-distil"]
+    "name",
+    ["pocket-vae", "pocket-decoder", "pocket-transformer", "pocket-distil", "pocket-joint"],
 )
 def test_the_shipped_presets_are_valid(name: str) -> None:
     config = read_config(name)
@@ -74,7 +75,8 @@ def test_only_the_change_that_is_wrong_is_named() -> None:
 
 def test_an_unknown_preset_names_those_that_exist() -> None:
     with pytest.raises(
-        RequestError, match="pocket-decoder, pocket-distil, pocket-transformer, pocket-vae"
+        RequestError,
+        match="pocket-decoder, pocket-distil, pocket-joint, pocket-transformer, pocket-vae",
     ):
         read_config("pocket-vea")
 

@@ -8,7 +8,9 @@ from rich.console import Console
 
 from overcrank.cli.values import whole
 
-CONFIG_HELP = "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-distil"
+CONFIG_HELP = (
+    "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-joint, pocket-distil"
+)
 
 
 def _count(text: str) -> int:

@@ -14,8 +14,9 @@ from overcrank.text import MiniLMEncoder
 from overcrank.toybox.figure_pack import FigurePack
 from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
+from overcrank.train.joint import JointObjective
 from overcrank.train.record import Event, Objective, make_writable
-from overcrank.train.transformer import TransformerObjective
+from overcrank.train.transformer import TransformerObjective, start_transformer
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
 from overcrank.transformer import PRESETS, TransformerConfig
@@ -41,6 +42,8 @@ def build_objective(
     world = build_world(config.scenes)
     if config.kind == "vae":
         return VAEObjective(config, hardware, world)
+    if config.kind == "joint":
+        return _joint(config, world, hardware)
     assert config.vae is not None
     text = MiniLMEncoder()
     _check_text_width(config, text.width)
@@ -81,6 +84,14 @@ def build_objective(
     return kind(config, caches, made_by, hardware)
 
 
+def _joint(config: RunConfig, world: World, hardware: Hardware) -> JointObjective:
+    text = MiniLMEncoder()
+    _check_text_width(config, text.width)
+    pixels = VAEObjective(config, hardware, world, held_out=config.stages[-1].clip)
+    transformer = start_transformer(config, hardware)
+    return JointObjective(config, pixels, transformer, text, hardware, world)
+
+
 def with_files(config: RunConfig) -> RunConfig:
     """The same run with models that are given by name as their files; all files are there."""
     film = config.film.file if config.film else None
@@ -96,6 +107,10 @@ def with_files(config: RunConfig) -> RunConfig:
         "vae": _weights("vae", config.vae, "vae"),
         "start_from": _weights("start_from", config.start_from, trained),
     }
+    if config.kind == "joint" and config.start_from is not None:
+        _weights("start_from", config.start_from, "vae")
+        named = config.start_from in preset_names()
+        files["start_from"] = str(find_model(config.start_from)) if named else config.start_from
     return config.model_copy(update=files)
 
 

@@ -42,15 +42,7 @@ class TransformerObjective:
     ) -> None:
         self.config, self.caches, self.latent_hash = config, caches, latent_hash
         self.hardware = hardware
-        self.module: Transformer
-        if config.start_from is None:
-            self.module = Transformer(PRESETS[config.preset])
-            self.module.initialise()
-        elif config.lora is None:
-            self.module = load_network(config.start_from, "transformer")
-        else:  # what is frozen is as precise as it is computed with
-            base = load_network(config.start_from, "transformer", hardware.dtype)
-            self.module = Adapted(base, config.lora, config.seed)
+        self.module: Transformer = start_transformer(config, hardware)
         hardware.place(self.module)
         self.module.train()
 
@@ -97,6 +89,19 @@ class TransformerObjective:
             save_lora(folder / "lora.safetensors", module, extra)
             return
         save_component(folder / "transformer.safetensors", "transformer", module, extra=extra)
+
+
+def start_transformer(config: RunConfig, hardware: Hardware) -> Transformer:
+    """New, or what the run starts from, with the additions of a LoRA if it trains one."""
+    if config.start_from is None:
+        new = Transformer(PRESETS[config.preset])
+        new.initialise()
+        return new
+    if config.lora is None:
+        return load_network(config.start_from, "transformer")
+    # What is frozen is as precise as it is computed with.
+    base = load_network(config.start_from, "transformer", hardware.dtype)
+    return Adapted(base, config.lora, config.seed)
 
 
 def latent_batches(config: RunConfig, caches: Mapping[ClipSize, LatentCache]) -> LatentBatches:

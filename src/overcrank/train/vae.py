@@ -34,8 +34,15 @@ STATISTICS_MOMENTUM = 0.02
 class VAEObjective:
     """Trains a `VAE` on crops of clips."""
 
-    def __init__(self, config: RunConfig, hardware: Hardware, world: World | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        hardware: Hardware,
+        world: World | None = None,
+        held_out: ClipSize = HELD_OUT,
+    ) -> None:
         self.config, self.hardware, self.world = config, hardware, world or World()
+        self.held_out = held_out
         self.film = Film(config.film.file) if config.film else None
         if config.start_from is None:
             vae = VAE(PRESETS[config.preset])
@@ -127,10 +134,10 @@ class VAEObjective:
         whole, inside, pictures = [], [], []
         for seed in range(8):
             scene = sample_scene(10_000 + seed, split="test")
-            frames = render(scene, HELD_OUT)
+            frames = render(scene, self.held_out)
             video = to_video(frames[None])
             output = module.decode(module.encode(video.to(self.hardware.device))).float().cpu()
-            masks = truth(scene, HELD_OUT).masks.any(0)
+            masks = truth(scene, self.held_out).masks.any(0)
             whole.append(psnr(output, video).item())
             inside.append(psnr(output, video, masks[None, None]).item())
             pictures += [frames[::12], to_frames(output)[0, ::12]]
@@ -140,11 +147,12 @@ class VAEObjective:
             "held_out_actor_psnr": sum(inside) / len(inside),
         }
 
-    def _measure_statistics(self, vae: VAE) -> None:
+    @torch.no_grad()
+    def measure_statistics(self, vae: VAE) -> None:
         """Mean and deviation of every latent channel over 64 clips."""
         parts = []
         for seed in range(2**41, 2**41 + 64):
-            frames = self.world.render(self.world.scene(seed, "train"), HELD_OUT, 24.0)
+            frames = self.world.render(self.world.scene(seed, "train"), self.held_out, 24.0)
             video = to_video(frames[None]).to(self.hardware.device)
             parts.append(vae.posterior(video).mean_BCTHW.double().movedim(1, 0).flatten(1))
         flat = torch.cat(parts, dim=1)
@@ -156,7 +164,7 @@ class VAEObjective:
         """Write `vae.safetensors`, with latent statistics measured anew if they may have moved."""
         assert isinstance(module, VAE)
         if "encoder" not in self.config.freeze:
-            self._measure_statistics(module)
+            self.measure_statistics(module)
         save_component(folder / "vae.safetensors", "vae", module)
 
 

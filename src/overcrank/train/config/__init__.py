@@ -6,6 +6,7 @@
 from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Strict
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
+from overcrank.train.config.joint import Joint
 from overcrank.train.config.learn import Conditions, Distil, Optim
 from overcrank.train.config.losses import VAELoss
 from overcrank.train.config.read import read_config
@@ -15,6 +16,7 @@ __all__ = [
     "Conditions",
     "Distil",
     "FilmShare",
+    "Joint",
     "Latents",
     "Lora",
     "Optim",

@@ -9,6 +9,7 @@ from overcrank.errors import RequestError
 from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Count, Strict
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
+from overcrank.train.config.joint import Joint
 from overcrank.train.config.learn import Conditions, Distil, Optim
 from overcrank.train.config.losses import VAELoss
 
@@ -16,6 +17,7 @@ ONLY_FOR = {
     "vae": ("freeze", "loss", "film"),
     "transformer": ("vae", "latents", "conditions", "lora"),
     "distil": ("vae", "latents", "conditions", "distil"),
+    "joint": ("loss", "conditions", "joint"),
 }
 """Keys that not every kind of run understands."""
 
@@ -23,14 +25,14 @@ ONLY_FOR = {
 class RunConfig(Strict):
     """Everything that decides the outcome of a run."""
 
-    kind: Literal["vae", "transformer", "distil"]
+    kind: Literal["vae", "transformer", "distil", "joint"]
     preset: str = "pocket"
-    """Row of the architecture table of that network."""
+    """Row of the architecture table of that network, or of both."""
     vae: str | None = None
     """Transformer only: the autoencoder, as `start_from` is given."""
     start_from: str | None = None
     """Weights to start from instead of random numbers: a file or folder of any format, the name
-    of a shipped model, or a hub id as hf://OWNER/NAME."""
+    of a shipped model, or a hub id as hf://OWNER/NAME; for a joint run one with both networks."""
     freeze: list[Literal["encoder", "decoder"]] = Field(default=[], max_length=1)
     """Parts of the network that stay as they are. With the encoder frozen, the latents and their
     statistics do too, and a transformer trained on them still fits."""
@@ -49,13 +51,17 @@ class RunConfig(Strict):
     distil: Distil = Distil()
     lora: Lora | None = None
     """Train additions to the layers of `start_from` instead of all its weights."""
+    joint: Joint = Joint()
     precision: Literal["auto", "float32"] = "auto"
     log_every: Count = 20
     save_every: Count = 500
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
-        presets = vae.PRESETS if self.kind == "vae" else transformer.PRESETS
+        whole = self.kind in ("vae", "joint")
+        presets = list(vae.PRESETS if whole else transformer.PRESETS)
+        if self.kind == "joint":
+            presets = [name for name in presets if name in transformer.PRESETS]
         if self.preset not in presets:
             raise RequestError(
                 f"no {self.kind} has the preset {self.preset}: there are {', '.join(presets)}"
@@ -66,9 +72,11 @@ class RunConfig(Strict):
                 raise RequestError(
                     f"{name} does nothing in a run of kind {self.kind}: leave it out"
                 )
-        if self.kind == "vae" and any(stage.tokens for stage in self.stages):
-            raise RequestError("tokens do nothing in a run of kind vae: leave them out of stages")
-        needed = {"vae": (), "transformer": ("vae", "latents")}
+        if whole and any(stage.tokens for stage in self.stages):
+            raise RequestError(
+                f"tokens do nothing in a run of kind {self.kind}: leave them out of stages"
+            )
+        needed = {"vae": (), "joint": (), "transformer": ("vae", "latents")}
         for name in needed.get(self.kind, ("vae", "latents", "start_from")):
             if not getattr(self, name):
                 raise RequestError(
@@ -129,4 +137,5 @@ GROUPS: dict[str, type[Strict]] = {
     "conditions": Conditions,
     "distil": Distil,
     "lora": Lora,
+    "joint": Joint,
 }

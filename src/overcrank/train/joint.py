@@ -1,0 +1,262 @@
+"""What trains the autoencoder and the transformer together: one step moves both.
+
+    loss = reconstruction(decoder(z_s), video) + flow(transformer, z)
+
+Left alone, the diffusion loss makes the latents easy to predict, which is to say empty. Its
+gradient on the latents is therefore scaled down to a small part of the reconstruction's, which
+never loses its say. The transformer sees latents normalised by statistics that are kept live,
+and the decoder learns from what the transformer really hands it: for some samples its noised
+latents are the result of one step of the transformer from a higher level.
+
+Source of the finding, and of another remedy: Leng et al., "REPA-E", arXiv:2504.10483, section 3.
+
+Axes: B batch, C channels, T H W latent grid, N video tokens.
+"""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from overcrank.data.batches import Batch
+from overcrank.data.latents import share_of_tokens
+from overcrank.data.toy_clips import PixelBatch, ToyClips, draw_clips
+from overcrank.data.world import World
+from overcrank.flow import mix
+from overcrank.runtime import Hardware
+from overcrank.shapes import ClipSize
+from overcrank.text import TextEncoder
+from overcrank.train.config import RunConfig
+from overcrank.train.given import Given, Tokens, draw_levels, flow_loss
+from overcrank.train.loop import on_device
+from overcrank.train.transformer import LEVELS
+from overcrank.train.vae import VAEObjective, spread, to_video
+from overcrank.transformer import Transformer
+from overcrank.vae import VAE
+from overcrank.weights import Card, Defaults, save_model
+from overcrank.weights.card import TEXT_ENCODERS
+
+HELD_OUT = 64
+_FIRST_HELD_OUT = 2**41
+"""Scenes of training have smaller numbers."""
+
+
+class JointObjective:
+    """Trains the autoencoder of `pixels` and a transformer."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        pixels: VAEObjective,
+        transformer: Transformer,
+        text: TextEncoder,
+        hardware: Hardware,
+        world: World | None = None,
+    ) -> None:
+        self.config, self.pixels, self.hardware = config, pixels, hardware
+        self.text, self.world = text, world or World()
+        hardware.place(transformer)
+        self.module = nn.ModuleDict({"vae": pixels.module, "transformer": transformer.train()})
+        self._held_out: PixelBatch | None = None
+
+    def data(self) -> Dataset[PixelBatch]:
+        """Batch number `step`."""
+
+        def shape_of(step: int) -> tuple[int, ClipSize]:
+            stage = self.config.stage(step)
+            return stage.batch, stage.clip
+
+        return ToyClips(
+            shape_of,
+            self.text,
+            steps=self.config.steps,
+            seed=self.config.seed,
+            drop_text=self.config.conditions.drop_text,
+            world=self.world,
+        )
+
+    def loss(
+        self, batch: PixelBatch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of both networks, and what is worth logging."""
+        pixels, conditions = self.pixels, self.config.conditions
+        video_BCFHW = to_video(batch.frames)
+        posterior = pixels.module.posterior(video_BCFHW)
+        pixels.follow_statistics(posterior.mean_BCTHW)
+        for_decoder, for_flow = bounded(posterior.mean_BCTHW, self.config.joint.share)
+        posterior = replace(posterior, mean_BCTHW=for_decoder)
+        latents = self._latents(pixels.module, batch, for_flow)
+
+        noisy_BCTHW, sigma_B = pixels.noised(posterior, generator)
+        noisy_BCTHW = self._hand_over(latents, noisy_BCTHW, sigma_B, generator)
+        loss, numbers = pixels.reconstruction(
+            posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors, generator
+        )
+        given = Given.draw(latents, conditions, generator)
+        sigma_BT = draw_levels(latents, conditions, generator)
+        extra = self.config.actor_weight
+        flow = flow_loss(self._transformer, latents, sigma_BT, given, generator, extra).mean()
+        return loss + flow, {**numbers, "reconstruction": loss.detach(), "flow": flow.detach()}
+
+    @property
+    def _transformer(self) -> Transformer:
+        transformer = self.module["transformer"]
+        assert isinstance(transformer, Transformer)
+        return transformer
+
+    def _latents(self, vae: VAE, batch: PixelBatch, mean_BCTHW: Tensor) -> Batch:
+        """What the transformer sees; keys are encoded where the run gives any."""
+        mean = mean_BCTHW.float()
+        # As fixed as the statistics are, the encoder could please the transformer by shrinking.
+        deviation = spread(mean)
+        latent_BCTHW = vae.per_channel_statistics.normalise(mean) * (deviation.detach() / deviation)
+        size = ClipSize(*batch.frames.shape[1:4])
+        return Batch(
+            latent_BCTHW,
+            torch.stack([share_of_tokens(mask_FHW, size) for mask_FHW in batch.actors]),
+            batch.frame_rate_B,
+            batch.text_BLD,
+            batch.keep_BL,
+            self._keys(vae, batch),
+            batch.key_frames_BK,
+            torch.arange(size.latent.tokens, device=mean.device).repeat(len(mean), 1),
+        )
+
+    @torch.no_grad()
+    def _keys(self, vae: VAE, batch: PixelBatch) -> Tensor:
+        """Frames that may be given, encoded as pictures, (B, K, C, H, W)."""
+        if self.config.conditions.later_frame == 0:
+            return batch.frame_rate_B.new_zeros(len(batch.frames), 0)
+        rows_B1 = torch.arange(len(batch.frames), device=batch.frames.device)[:, None]
+        pictures = batch.frames[rows_B1, batch.key_frames_BK].flatten(0, 1)
+        keys = vae.encode(to_video(pictures[:, None]))[:, :, 0].float()
+        return keys.unflatten(0, tuple(batch.key_frames_BK.shape))
+
+    @torch.no_grad()
+    def _hand_over(
+        self, latents: Batch, noisy_BCTHW: Tensor, sigma_B: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Replace the first samples by where one step of the transformer leads to."""
+        joint, statistics = self.config.joint, self.pixels.module.per_channel_statistics
+        count, device = round(joint.handed * len(sigma_B)), generator.device
+        if count == 0:
+            return noisy_BCTHW
+        few = Batch(*(getattr(latents, field.name)[:count] for field in fields(Batch)))
+        tokens = Tokens.of(
+            few, Given.nothing(few), causal=self._transformer.config.causal_positions
+        )
+        above_B = (joint.handed_from - sigma_B[:count]).clamp(min=0)
+        from_B = sigma_B[:count] + above_B * torch.rand(count, generator=generator, device=device)
+        noise_BNC = torch.randn(tokens.clean_BNC.shape, generator=generator, device=device)
+        at_BNC = mix(tokens.clean_BNC, noise_BNC, from_B[:, None, None])
+        v_BNC = self._transformer(
+            at_BNC, tokens.levels(from_B), tokens.positions_BNX, few.text_BLD, few.keep_BL
+        )
+        at_BNC = at_BNC + (sigma_B[:count] - from_B)[:, None, None] * v_BNC.float()
+        grid = dict(zip("thw", latents.latent_BCTHW.shape[2:], strict=True))
+        handed = rearrange(at_BNC, "b (t h w) c -> b c t h w", **grid)
+        return torch.cat([statistics.restore(handed), noisy_BCTHW[count:]])
+
+    @torch.no_grad()
+    def evaluate(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
+        """Round trip, flow loss by noise level with fixed noise, and how rich the latents are."""
+        vae, transformer = _networks(module)
+        numbers = self.pixels.evaluate(vae, folder, step)
+        held_out, device = self._unseen(), self.hardware.device
+        mean_BCTHW = torch.cat(
+            [vae.posterior(to_video(clip[None])).mean_BCTHW for clip in held_out.frames]
+        )
+        batch = self._latents(vae, held_out, mean_BCTHW)
+        for level in LEVELS:
+            generator = torch.Generator(device).manual_seed(0)
+            sigma_B = torch.full((len(held_out.frames),), level, device=device)
+            loss_B = flow_loss(transformer, batch, sigma_B, Given.nothing(batch), generator)
+            numbers[f"held_out_{level}"] = loss_B.mean().item()
+        return {**numbers, **richness(mean_BCTHW)}
+
+    def _unseen(self) -> PixelBatch:
+        """Clips that are never trained on, drawn once."""
+        if self._held_out is None:
+            size = self.pixels.held_out
+            seeds = list(range(_FIRST_HELD_OUT, _FIRST_HELD_OUT + HELD_OUT))
+            drawn = draw_clips(
+                self.world, self.text, size, seeds, [24.0] * HELD_OUT, seeds, [False] * HELD_OUT
+            )
+            self._held_out = on_device(drawn, self.hardware.device)
+        return self._held_out
+
+    @torch.no_grad()
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """Write a model's folder: both networks, tied by the final statistics, and its card."""
+        vae, transformer = _networks(module)
+        self.pixels.measure_statistics(vae)
+        name = self.text.name if self.text.name in TEXT_ENCODERS else None
+        card = Card(name="joint", text_encoder=name, defaults=self._defaults())
+        save_model(folder, card, vae, transformer)
+
+    def _defaults(self) -> Defaults:
+        """What the model recommends: the shape that it saw last."""
+        size = self.config.stages[-1].clip
+        return Defaults(
+            frames=size.frames,
+            height=size.height,
+            width=size.width,
+            frame_rate=24.0,
+            steps=20,
+            guidance=3.0,
+            decode_sigma=0.05,
+            negative_prompt="",
+        )
+
+
+def bounded(latent: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The latents twice, for the decoder and for the diffusion loss.
+
+    Backwards, the second gradient is scaled down where its norm is more than `share` of the
+    first's.
+    """
+    twice: tuple[Tensor, Tensor] = _Bounded.apply(latent, share)  # type: ignore[no-untyped-call]
+    return twice
+
+
+class _Bounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, latent: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        ctx.share = share
+        return latent.clone(), latent.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        first, second = gradients
+        most = ctx.share * first.float().norm()
+        scale = (most / second.float().norm().clamp(min=1e-30)).clamp(max=1)
+        return first + scale * second, None
+
+
+def richness(mean_BCTHW: Tensor) -> dict[str, float]:
+    """How much latents hold: what a collapse would take away.
+
+    `latent_rank` is the exponential of the entropy of the principal components' variances, at most
+    the number of channels (Roy & Vetterli, EUSIPCO 2007); the deviations are of raw channels.
+    """
+    flat_NC = rearrange(mean_BCTHW.double(), "b c t h w -> (b t h w) c")
+    variances_C = torch.linalg.eigvalsh(flat_NC.T.cov()).clamp(min=1e-12)
+    part_C = variances_C / variances_C.sum()
+    deviations_C = flat_NC.std(0)
+    return {
+        "latent_rank": (-(part_C * part_C.log()).sum()).exp().item(),
+        "latent_std": deviations_C.mean().item(),
+        "latent_std_least": deviations_C.min().item(),
+    }
+
+
+def _networks(module: nn.Module) -> tuple[VAE, Transformer]:
+    assert isinstance(module, nn.ModuleDict)
+    vae, transformer = module["vae"], module["transformer"]
+    assert isinstance(vae, VAE)
+    assert isinstance(transformer, Transformer)
+    return vae, transformer
