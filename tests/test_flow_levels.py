@@ -1,7 +1,9 @@
 """Noise levels for training."""
 
 import math
+import statistics
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -50,3 +52,17 @@ def test_no_level_is_starved() -> None:
 def test_levels_take_any_shape() -> None:
     generator = torch.Generator().manual_seed(0)
     assert shifted_logit_normal((3, 4), tokens=112, generator=generator).shape == (3, 4)
+
+
+@pytest.mark.parametrize(("tokens", "mean"), [(1024, 0.95), (4096, 2.05), (6144, 2.7833)])
+def test_quantiles_are_those_of_the_stretched_logit_normal(tokens: int, mean: float) -> None:
+    """Means as published; 0.5 % and 99.9 % of the plain distribution become 0 and 1."""
+    assert abs(shift(tokens) - mean) < 1e-4
+    normal = statistics.NormalDist(mean)
+    plain = {q: 1 / (1 + math.exp(-normal.inv_cdf(q))) for q in (0.005, 0.1, 0.5, 0.9, 0.999)}
+    levels = draw(tokens, count=200_000, uniform_share=0.0)
+    for q in (0.1, 0.5, 0.9):
+        expected = (plain[q] - plain[0.005]) / (plain[0.999] - plain[0.005])
+        assert abs(levels.quantile(q) - expected) < 3e-3, q
+    assert 0.0005 < (levels == 1).float().mean() < 0.0015, "above 99.9 %: clamped"
+    assert (levels == 0).float().mean() < 1e-4, "below 0.5 %: folded back"

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from overcrank.data.latents import LatentCache
+from overcrank.data.latents import NOTHING, LatentCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Batch:
     """Places of the keys in the whole clip, also where the clip is cut shorter."""
     kept_BN: Tensor
     """Places of the tokens that are left of a clip's T x H x W, rising."""
+    ending_BCMHW: Tensor = NOTHING
+    """Of the 9 frames from the last key frame on, encoded alone; empty where there is none."""
+    reference_BCTHW: Tensor = NOTHING
+    """Of the clip's control; empty where there is none."""
 
 
 class LatentBatches(Dataset[Batch]):
@@ -68,7 +72,7 @@ class LatentBatches(Dataset[Batch]):
 def thinned(batch: Batch, tokens: int, dice: torch.Generator) -> Batch:
     """The same with `tokens` of each clip's tokens, where there are more; never without the last.
 
-    The last latent frame is never given, so that something is left to learn. Source: LTX-Video,
+    The last latent frame is seldom given, so that something is left to learn. Source: LTX-Video,
     arXiv:2501.00103, section 2.3.
     """
     samples, has = batch.kept_BN.shape
@@ -104,4 +108,6 @@ def collate(
         torch.stack([clip.keys_KCHW for clip in clips]),
         torch.stack([clip.key_frames_K for clip in clips]),
         torch.arange(latent_BCTHW[0, 0].numel()).repeat(len(clips), 1),
+        torch.stack([clip.ending_CMHW for clip in clips]),
+        torch.stack([clip.reference_CTHW for clip in clips]),
     )

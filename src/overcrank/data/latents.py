@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from overcrank.data.controls import CONTROLS
 from overcrank.data.world import World
 from overcrank.errors import ModelError
 from overcrank.shapes import FRAMES_PER_CELL, ClipSize
@@ -29,6 +30,10 @@ PER_SHARD = 128
 CAPTIONS_AT_ONCE = 64
 FRAME_RATES = (24.0, 24.0, 24.0, 16.0, 30.0)
 """Clips are made at these rates in turn, so that the network learns what a rate is."""
+ENDING = FRAMES_PER_CELL + 1
+"""Frames of an ending that are encoded alone: two latent frames."""
+NOTHING = torch.empty(0)
+"""Of a clip without such latents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class LatentClip:
     """Latents of single frames, each encoded alone as a picture."""
     key_frames_K: Tensor
     """Their places in the clip, int64: the last frame and another multiple of 8."""
+    ending_CMHW: Tensor = NOTHING
+    """Latents of the 9 frames from the last key frame on, encoded alone."""
+    reference_CTHW: Tensor = NOTHING
+    """Latents of the clip's control."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +72,16 @@ class CacheSpec:
     """Name of the text encoder."""
     world: str
     """Name of what the clips show."""
+    endings: bool = False
+    """Whether clips of 17 frames or more have an ending."""
+    control: str | None = None
+    """Which of `CONTROLS` is the reference of each clip."""
 
     def metadata(self) -> dict[str, str]:
         """What every shard says of itself; shards do not depend on how many there are."""
+        more = {"endings": "1"} if self.endings else {}
+        if self.control is not None:
+            more["control"] = self.control
         return {
             "latent_hash": self.latent_hash,
             "text": self.text,
@@ -74,6 +90,7 @@ class CacheSpec:
             "captions": str(self.captions),
             "first": str(self.first),
             "seed": str(self.seed),
+            **more,
         }
 
     def paths(self, folder: Path) -> list[Path]:
@@ -109,6 +126,8 @@ class LatentCache:
             texts,
             shard["keys"][place].float(),
             shard["key_frames"][place],
+            shard["endings"][place].float() if "endings" in shard else NOTHING,
+            shard["references"][place].float() if "references" in shard else NOTHING,
         )
 
 
@@ -146,7 +165,7 @@ def make_cache(
     clips = _rendered(spec, makers, missing)
     for number in mine:
         if number in missing:
-            tensors = _make_shard(list(islice(clips, PER_SHARD)), makers)
+            tensors = _make_shard(list(islice(clips, PER_SHARD)), spec, makers)
             temporary = paths[number].with_suffix(f".{os.getpid()}.tmp")
             save_file(tensors, temporary, spec.metadata())
             temporary.replace(paths[number])
@@ -217,29 +236,48 @@ def key_frames(frames: int, seed: int) -> list[int]:
     return [last, random.Random(f"overcrank key frame {seed}").choice(between)]
 
 
-def _make_shard(clips: Sequence[_Rendered], makers: Makers) -> dict[str, Tensor]:
+def _make_shard(clips: Sequence[_Rendered], spec: CacheSpec, makers: Makers) -> dict[str, Tensor]:
     """Encode a few clips at a time, so that few are held as numbers; the rest goes together."""
-    latents, keys = [], []
+    encoded: dict[str, list[Tensor]] = {}
     for first in range(0, len(clips), makers.at_once):
         few = clips[first : first + makers.at_once]
-        frames_BFHW3 = torch.stack([clip.frames_FHW3 for clip in few])
-        pictures = torch.cat([clip.frames_FHW3[clip.key_frames] for clip in few])
-        latents.append(makers.encode(frames_BFHW3).half().cpu())
-        of_pictures = makers.encode(pictures[:, None])[:, :, 0].half().cpu()
-        keys.append(of_pictures.unflatten(0, (len(few), -1)))
+        for name, frames_BFHW3 in _to_encode(few, spec).items():
+            encoded.setdefault(name, []).append(makers.encode(frames_BFHW3).half().cpu())
+    latents = {name: torch.cat(parts).contiguous() for name, parts in encoded.items()}
+    keys_BCHW = latents.pop("keys")[:, :, 0]
     texts = _embed([caption for clip in clips for caption in clip.captions], makers.text)
     lengths = torch.tensor([len(text) for text in texts])
     padded = pad_sequence(texts, batch_first=True)
     return {
-        "latents": torch.cat(latents).contiguous(),
+        **latents,
         "actors": torch.stack([clip.actors_THW for clip in clips]),
         "frame_rates": torch.tensor([clip.frame_rate for clip in clips]),
         "texts": padded.unflatten(0, (len(clips), -1)),
         "lengths": lengths.unflatten(0, (len(clips), -1)),
         "empty": makers.text.encode([""]).embeds_BLD[0].half(),
-        "keys": torch.cat(keys).contiguous(),
+        "keys": keys_BCHW.unflatten(0, (len(clips), -1)).contiguous(),
         "key_frames": torch.tensor([clip.key_frames for clip in clips]),
     }
+
+
+def _to_encode(clips: Sequence[_Rendered], spec: CacheSpec) -> dict[str, Tensor]:
+    """What the autoencoder makes latents of, uint8 (B, F, H, W, 3), by their names in a shard."""
+    frames = {
+        "latents": torch.stack([clip.frames_FHW3 for clip in clips]),
+        "keys": torch.cat([clip.frames_FHW3[clip.key_frames] for clip in clips])[:, None],
+    }
+    if spec.endings and spec.size.frames >= 2 * FRAMES_PER_CELL + 1:
+        begins = [clip.key_frames[-1] for clip in clips]
+        frames["endings"] = torch.stack(
+            [
+                clip.frames_FHW3[begin : begin + ENDING]
+                for clip, begin in zip(clips, begins, strict=True)
+            ]
+        )
+    if spec.control is not None:
+        control = CONTROLS[spec.control]
+        frames["references"] = torch.stack([control(clip.frames_FHW3) for clip in clips])
+    return frames
 
 
 def _embed(captions: Sequence[str], text: TextEncoder) -> list[Tensor]:

@@ -74,6 +74,8 @@ def build_objective(
             latent_hash=made_by,
             text=text.name,
             world=world.name,
+            endings=config.conditions.ending > 0,
+            control=config.conditions.control if config.conditions.reference > 0 else None,
         )
         turn = (workers.rank, workers.count)
         at_once = 1 if hardware.device.type == "cpu" else max(1, 2**25 // latents.pixels)

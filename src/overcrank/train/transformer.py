@@ -74,10 +74,11 @@ class TransformerObjective:
             cache = self.caches[self.config.latents_of(stage).clip]
             held_out = collate(cache, range(count), grid.frames, [0] * count, [False] * count)
             batch = on_device(held_out, device)
+            given = Given.nothing(batch, reference=self.config.conditions.reference == 1)
             for level in LEVELS:
                 generator = torch.Generator(device).manual_seed(0)
                 sigma_B = torch.full((count,), level, device=device)
-                loss_B = flow_loss(module, batch, sigma_B, Given.nothing(batch), generator)
+                loss_B = flow_loss(module, batch, sigma_B, given, generator)
                 losses[f"held_out_{size}_{level}"] = loss_B.mean().item()
         return losses
 

@@ -1,6 +1,6 @@
 """How a run learns: optimiser, conditions, distillation."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,14 @@ class Conditions(Strict):
     """Some latent frames from the first on."""
     later_frame: float = Field(default=0.0, ge=0, le=1)
     """A picture of a later frame, as extra tokens; of batches, not of samples."""
+    ending: float = Field(default=0.0, ge=0, le=1)
+    """The frames from a later one on, as `Clip(at=...)` gives them; of batches, where the clip has
+    17 frames or more and is not cut shorter."""
+    reference: float = Field(default=0.0, ge=0, le=1)
+    """A video of the same size, as extra tokens at the same places; of batches, and 1 for an
+    IC-LoRA."""
+    control: Literal["edges"] = "edges"
+    """What the reference is made of: src/overcrank/data/controls.py."""
     own_levels: float = Field(default=0.0, ge=0, le=1)
     """A noise level for each latent frame instead of one for the clip."""
 
