@@ -10,7 +10,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 
-from overcrank.data.cuts import THUMBNAIL, Cuts
+from overcrank.data.cuts import THUMBNAIL, check_detector, with_cuts
 from overcrank.errors import MediaError, OvercrankError
 from overcrank.weights.files import write_atomically
 
@@ -54,9 +54,9 @@ def write(file: BinaryIO, videos: Iterable[Path], width: int, height: int, sourc
     count = 0
     for video in videos:
         starts.append(count)
-        cuts = Cuts()
-        for pixels, thumbnail in read(video, width, height):
-            if cuts.begins(thumbnail):
+        frames = with_cuts(read(video, width, height), lambda pair: pair[1])
+        for (pixels, _), _, begins in frames:
+            if begins:
                 starts.append(count)
             file.write(np.ascontiguousarray(pixels))
             count += 1
@@ -91,6 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     height = arguments.height
     try:
+        check_detector()
         if height < 36 or height % 18:
             low = max(36, height // 18 * 18)
             raise MediaError(

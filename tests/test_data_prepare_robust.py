@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from torch import Tensor
 
 from overcrank.data.prepare import Settings, prepare, run
@@ -167,6 +169,19 @@ def test_a_file_that_crashes_its_process_does_not_take_others_along(
         ("noise.mp4", "unreadable"),
     ]
     assert manifest(tmp_path / "out")[2]["detail"] == "the decoder crashed"
+
+
+def test_only_videos_need_the_detector_of_shots(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scenedetect", None)
+    with pytest.raises(RequestError, match="cut into shots by PySceneDetect, got none"):
+        prepare(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(pan(1, frames=1)[0].numpy()).save(pictures / "a.png")
+    assert prepare(pictures, tmp_path / "out")["kept"] == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from overcrank.data.cuts import THUMBNAIL, Cuts
+from overcrank.data.cuts import THUMBNAIL, with_cuts
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right: pixels, the last two behind the end."""
@@ -42,23 +42,26 @@ class Seen:
 
 def look(frames_HW3: Iterable[Tensor], longest: int) -> Iterator[Seen]:
     """Stretches of at most `longest` frames, without a cut inside, that follow each other."""
-    cuts = Cuts()
     thumbs: list[Tensor] = []
     brightest_HW = torch.zeros(0)
-    before, thumb = torch.zeros(0), torch.zeros(0)
     first = 0
-    for frame_HW3 in frames_HW3:
-        if frame_HW3 is not before:  # a frame that is held is not looked at again
-            before, thumb = frame_HW3, thumbnail(frame_HW3)
-        if cuts.begins(thumb.numpy()) or len(thumbs) == longest:
+    for frame_HW3, thumb_hw3, begins in with_cuts(
+        frames_HW3, lambda frame: thumbnail(frame).numpy()
+    ):
+        if thumbs and (begins or len(thumbs) == longest):
             yield _seen(first, thumbs, brightest_HW)
             first, thumbs = first + len(thumbs), []
         if len(thumbs) % EVERY == 0:
             bright_HW = frame_HW3.amax(-1)
             brightest_HW = torch.maximum(brightest_HW, bright_HW) if thumbs else bright_HW
-        thumbs.append(thumb)
+        thumbs.append(torch.from_numpy(thumb_hw3))
     if thumbs:
         yield _seen(first, thumbs, brightest_HW)
+
+
+def look_at(picture_HW3: Tensor) -> Seen:
+    """The same of a picture."""
+    return _seen(0, [thumbnail(picture_HW3)], picture_HW3.amax(-1))
 
 
 def thumbnail(frame_HW3: Tensor) -> Tensor:

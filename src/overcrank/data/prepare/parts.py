@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from overcrank.data.prepare.look import Seen, look
+from overcrank.data.prepare.look import Seen, look, look_at
 from overcrank.data.prepare.settings import Scorer, Settings
 from overcrank.data.prepare.sources import Source, is_known, is_picture
 from overcrank.errors import MediaError
@@ -109,7 +109,7 @@ def _pixels(path: Path) -> Tensor:
 
 
 def _picture(pixels_HW3: Tensor, settings: Settings, scorer: Scorer | None, folder: Path) -> Entry:
-    (seen,) = look([pixels_HW3], longest=1)
+    seen = look_at(pixels_HW3)
     entry: Entry = {"frames": 1, "look": seen.look, "colour": seen.colour}
     reason = _too_little(seen, settings)
     if reason is not None:

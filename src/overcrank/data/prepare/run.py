@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
+from overcrank.data.cuts import check_detector
 from overcrank.data.prepare.parts import keep_record, key_of, make_part, making_of
 from overcrank.data.prepare.settings import Scorer, Settings
 from overcrank.data.prepare.shards import assemble
-from overcrank.data.prepare.sources import Source, find_sources
+from overcrank.data.prepare.sources import Source, find_sources, is_known, is_picture
 from overcrank.errors import MediaError, RequestError, RunError
 from overcrank.media import published
 
@@ -67,6 +68,8 @@ def prepare(
         )
     target = Path(out)
     sources = find_sources(Path(source))
+    if any(is_known(each.path) and not is_picture(each.path) for each in sources):
+        check_detector()
     keys = [key_of(each, settings, scorer) for each in sources]
     summary = {
         "format_version": FORMAT_VERSION,
