@@ -1,5 +1,7 @@
-"""Pixels for training an autoencoder, of the toybox and of film: batch `step` is a function of the
-seed."""
+"""Pixels for training an autoencoder, of the toybox, of film and of prepared clips.
+
+Batch `step` is a function of the seed and the step.
+"""
 
 import random
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from overcrank.data.film import Film
+from overcrank.data.fitting import ClipCrops
 from overcrank.data.world import SOLIDS, World
 from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize
@@ -29,8 +32,9 @@ class Crops:
 class ToyCrops(Dataset[Crops]):
     """`self[step]` is one batch, with as many crops of a clip as its area has room for.
 
-    shape_of(step) gives (batch, size). A clip is of `film` with probability `film_share`:
-    nobody knows where its actors are, so its mask is empty.
+    shape_of(step) gives (batch, size). A clip is of `film` with probability `film_share`,
+    else of `clips` with probability `clips.share`, else of the world; of those that are real nobody
+    knows where their actors are, so their mask is empty.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class ToyCrops(Dataset[Crops]):
         world: World = SOLIDS,
         film: Film | None = None,
         film_share: float = 0.0,
+        clips: ClipCrops | None = None,
     ):
         if not 0 <= film_share <= 1 or (film_share > 0 and film is None):
             raise RequestError(
@@ -49,6 +54,7 @@ class ToyCrops(Dataset[Crops]):
             )
         self.seed, self.steps, self.shape_of = seed, steps, shape_of
         self.world, self.film, self.film_share = world, film, film_share
+        self.clips = clips
 
     def __len__(self) -> int:
         return self.steps
@@ -57,12 +63,17 @@ class ToyCrops(Dataset[Crops]):
         batch, size = self.shape_of(step)
         dice = random.Random(f"{self.seed}/{step}")
         toys = self._toys(dice, size)
+        real = iter(()) if self.clips is None else self.clips.crops(dice, size)
+        nowhere = torch.zeros(size.frames, size.height, size.width, dtype=torch.bool)
         clips: list[Tensor] = []
         masks: list[Tensor] = []
         for _ in range(batch):
             if self.film is not None and dice.random() < self.film_share:
                 clips.append(self.film.crop(dice, size))
-                masks.append(torch.zeros(size.frames, size.height, size.width, dtype=torch.bool))
+                masks.append(nowhere)
+            elif self.clips is not None and dice.random() < self.clips.share:
+                clips.append(next(real))
+                masks.append(nowhere)
             else:
                 clip, mask = next(toys)
                 clips.append(clip)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from io import BytesIO
 from itertools import repeat
 from os import PathLike
 from pathlib import Path
@@ -95,12 +96,15 @@ def read_frames(path: str | PathLike[str]) -> tuple[Tensor, float]:
 
 
 @contextmanager
-def open_frames(path: str | PathLike[str]) -> Iterator[tuple[Iterator[Tensor], float, int]]:
+def open_frames(
+    path: str | PathLike[str] | BytesIO,
+) -> Iterator[tuple[Iterator[Tensor], float, int]]:
     """The same one by one, uint8 (H, W, 3), for videos that do not fit in memory.
 
-    Besides their rate: about how many there will be, or 0 if the file does not say.
+    Besides their rate: about how many there will be, or 0 if the file does not say. A file may
+    also be given as its bytes.
     """
-    file = readable_file(path, "a video")
+    file = path if isinstance(path, BytesIO) else readable_file(path, "a video")
     with _opened(file) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -190,11 +194,12 @@ def _rational(frame_rate: float) -> Fraction:
 
 
 @contextmanager
-def _opened(file: Path) -> "Iterator[InputContainer]":
+def _opened(file: Path | BytesIO) -> "Iterator[InputContainer]":
     import av
 
+    source = file if isinstance(file, BytesIO) else str(file)
     try:
-        with av.open(str(file), metadata_errors="replace") as container:
+        with av.open(source, "r", metadata_errors="replace") as container:
             if not container.streams.video:
                 raise _not_a_video(file)
             yield container
@@ -203,7 +208,7 @@ def _opened(file: Path) -> "Iterator[InputContainer]":
 
 
 def _decoded(
-    container: "InputContainer", stream: "VideoStream", file: Path
+    container: "InputContainer", stream: "VideoStream", file: Path | BytesIO
 ) -> "Iterator[av.VideoFrame]":
     for packet in container.demux(stream):
         if packet.is_corrupt:
@@ -211,7 +216,9 @@ def _decoded(
         yield from packet.decode()
 
 
-def _evenly(frames: "Iterable[av.VideoFrame]", rate: Fraction, file: Path) -> Iterator[Tensor]:
+def _evenly(
+    frames: "Iterable[av.VideoFrame]", rate: Fraction, file: Path | BytesIO
+) -> Iterator[Tensor]:
     """Frames of one size at the times n / rate from the first on; at least one."""
     held: Tensor | None = None
     start: float | None = None
@@ -239,8 +246,9 @@ def _to_rgb(frame: "av.VideoFrame") -> Tensor:
     return torch.from_numpy(np.rot90(pixels, round(frame.rotation / 90)).copy())
 
 
-def _not_a_video(file: Path) -> MediaError:
+def _not_a_video(file: Path | BytesIO) -> MediaError:
+    name = file if isinstance(file, Path) else "what was given"
     return MediaError(
-        f"a video cannot be read: {file} is damaged or not a video; "
+        f"a video cannot be read: {name} is damaged or not a video; "
         "give a file that a common player can show, such as mp4"
     )

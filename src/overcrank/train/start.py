@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from overcrank.data.fitting import ClipCrops, Fit
 from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
+from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.errors import RequestError
 from overcrank.runtime import Hardware, precision
@@ -41,7 +43,7 @@ def build_objective(
     torch.manual_seed(config.seed)
     world = build_world(config.scenes)
     if config.kind == "vae":
-        return VAEObjective(config, hardware, world)
+        return _autoencoder(config, world, hardware)
     if config.kind == "joint":
         return _joint(config, world, hardware)
     assert config.vae is not None
@@ -84,6 +86,15 @@ def build_objective(
         caches[latents.clip] = LatentCache(place, spec)
     kind = TransformerObjective if config.kind == "transformer" else DistilObjective
     return kind(config, caches, made_by, hardware)
+
+
+def _autoencoder(config: RunConfig, world: World, hardware: Hardware) -> VAEObjective:
+    if config.clips is None:
+        return VAEObjective(config, hardware, world)
+    sizes = {stage.clip: stage.pixels for stage in config.stages}
+    fit = Fit(config.clips.enlarge, config.clips.jitter)
+    clips = ClipCrops(Prepared(config.clips.folder), sizes, fit, config.clips.share)
+    return VAEObjective(config, hardware, world, max(sizes, key=sizes.__getitem__), clips)
 
 
 def _joint(config: RunConfig, world: World, hardware: Hardware) -> JointObjective:

@@ -7,6 +7,7 @@ draw from the posterior in normalised units; `reconstruction.py` says how y is c
 Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 
 from overcrank.data.crops import Crops, ToyCrops
 from overcrank.data.film import Film
+from overcrank.data.fitting import ClipCrops
 from overcrank.data.world import World
 from overcrank.flow import mix
 from overcrank.metrics import psnr
@@ -28,6 +30,8 @@ from overcrank.vae import PRESETS, VAE, Posterior
 from overcrank.weights import load_network, save_component
 
 HELD_OUT = ClipSize(49, 128, 128)
+UNSEEN, MEASURED = 8, 64
+"""Clips for the round trip, and for the statistics of latents."""
 STATISTICS_MOMENTUM = 0.02
 
 
@@ -40,9 +44,10 @@ class VAEObjective:
         hardware: Hardware,
         world: World | None = None,
         held_out: ClipSize = HELD_OUT,
+        clips: ClipCrops | None = None,
     ) -> None:
         self.config, self.hardware, self.world = config, hardware, world or World()
-        self.held_out = held_out
+        self.held_out, self.clips = held_out, clips
         self.film = Film(config.film.file) if config.film else None
         if config.start_from is None:
             vae = VAE(PRESETS[config.preset])
@@ -64,6 +69,7 @@ class VAEObjective:
             world=self.world,
             film=self.film,
             film_share=share,
+            clips=self.clips,
         )
 
     def _shape(self, step: int) -> tuple[int, ClipSize]:
@@ -129,35 +135,51 @@ class VAEObjective:
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
-        """Round trip of eight held-out clips: decibels over the frame and on the actors."""
+        """Round trip of up to eight held-out clips: decibels over the frame and on the actors."""
         assert isinstance(module, VAE)
         whole, inside, pictures = [], [], []
-        for seed in range(8):
-            scene = sample_scene(10_000 + seed, split="test")
-            frames = render(scene, self.held_out)
+        for frames, actors in self._unseen():
             video = to_video(frames[None])
             output = module.decode(module.encode(video.to(self.hardware.device))).float().cpu()
-            masks = truth(scene, self.held_out).masks.any(0)
             whole.append(psnr(output, video).item())
-            inside.append(psnr(output, video, masks[None, None]).item())
+            if actors is not None:
+                inside.append(psnr(output, video, actors[None, None]).item())
             pictures += [frames[::12], to_frames(output)[0, ::12]]
+        if not pictures:
+            return {}
         contact_sheet(pictures, folder / f"round-trip-{step:06d}.png")
-        return {
-            "held_out_psnr": sum(whole) / len(whole),
-            "held_out_actor_psnr": sum(inside) / len(inside),
-        }
+        numbers = {"held_out_psnr": sum(whole) / len(whole)}
+        return numbers | ({"held_out_actor_psnr": sum(inside) / len(inside)} if inside else {})
+
+    def _unseen(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Clips that are never trained on, and where their actors are; real ones if there are."""
+        if self.clips is not None:
+            for frames in self.clips.beginnings(self.held_out, UNSEEN, held_out=True):
+                yield frames, None
+            return
+        for seed in range(UNSEEN):
+            scene = sample_scene(10_000 + seed, split="test")
+            actors = truth(scene, self.held_out).masks.any(0)
+            yield render(scene, self.held_out), actors
 
     @torch.no_grad()
     def measure_statistics(self, vae: VAE) -> None:
         """Mean and deviation of every latent channel over 64 clips."""
         parts = []
-        for seed in range(2**41, 2**41 + 64):
-            frames = self.world.render(self.world.scene(seed, "train"), self.held_out, 24.0)
+        for frames in self._typical():
             video = to_video(frames[None]).to(self.hardware.device)
             parts.append(vae.posterior(video).mean_BCTHW.double().movedim(1, 0).flatten(1))
         flat = torch.cat(parts, dim=1)
         vae.per_channel_statistics.mean.copy_(flat.mean(1))
         vae.per_channel_statistics.std.copy_(flat.std(1))
+
+    def _typical(self) -> Iterator[Tensor]:
+        """Clips as the run shows them, real ones and scenes by their share."""
+        real = 0 if self.clips is None else round(self.clips.share * MEASURED)
+        if self.clips is not None:
+            yield from self.clips.beginnings(self.held_out, real, held_out=False)
+        for seed in range(2**41, 2**41 + MEASURED - real):
+            yield self.world.render(self.world.scene(seed, "train"), self.held_out, 24.0)
 
     @torch.no_grad()
     def export(self, module: nn.Module, folder: Path) -> None:

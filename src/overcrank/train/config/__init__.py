@@ -5,6 +5,7 @@
 
 from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Strict
+from overcrank.train.config.clips import Clips
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
 from overcrank.train.config.joint import Joint
 from overcrank.train.config.learn import Conditions, Distil, Optim
@@ -13,6 +14,7 @@ from overcrank.train.config.read import read_config
 from overcrank.train.config.run import RunConfig
 
 __all__ = [
+    "Clips",
     "Conditions",
     "Distil",
     "FilmShare",

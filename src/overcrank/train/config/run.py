@@ -8,13 +8,14 @@ from overcrank import transformer, vae
 from overcrank.errors import RequestError
 from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Count, Strict
+from overcrank.train.config.clips import Clips
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
 from overcrank.train.config.joint import Joint
 from overcrank.train.config.learn import Conditions, Distil, Optim
 from overcrank.train.config.losses import VAELoss
 
 ONLY_FOR = {
-    "vae": ("freeze", "loss", "film"),
+    "vae": ("freeze", "loss", "film", "clips"),
     "transformer": ("vae", "latents", "conditions", "lora"),
     "distil": ("vae", "latents", "conditions", "distil"),
     "joint": ("loss", "conditions", "joint"),
@@ -45,6 +46,7 @@ class RunConfig(Strict):
     loss: VAELoss = VAELoss()
     scenes: Scenes = Scenes()
     film: FilmShare | None = None
+    clips: Clips | None = None
     latents: list[Latents] = Field(default=[])
     """One entry for each size and length; a stage takes the shortest that is long enough."""
     conditions: Conditions = Conditions()
@@ -134,6 +136,7 @@ GROUPS: dict[str, type[Strict]] = {
     "latents": Latents,
     "scenes": Scenes,
     "film": FilmShare,
+    "clips": Clips,
     "conditions": Conditions,
     "distil": Distil,
     "lora": Lora,
