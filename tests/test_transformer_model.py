@@ -11,7 +11,7 @@ from overcrank.errors import ModelError
 from overcrank.flow import SkipMode
 from overcrank.shapes import LatentSize
 from overcrank.transformer import PRESETS, Transformer, TransformerConfig, token_positions
-from overcrank.transformer.ops import Ops, attention
+from overcrank.transformer.ops import Ops, attention, rms_norm
 
 LATENT = LatentSize(2, 2, 2)
 NANO = PRESETS["nano"]
@@ -91,6 +91,17 @@ def test_the_same_level_for_every_token_equals_one_level(
     one = model(tokens, sigma, positions, text)
     each = model(tokens, sigma[:, None].expand(-1, LATENT.tokens), positions, text)
     torch.testing.assert_close(each, one)
+
+
+def test_a_level_may_hold_for_neighbouring_tokens(model: Transformer, inputs: Inputs) -> None:
+    """One for each latent frame is the same as that one for each of its tokens."""
+    tokens, _, positions, text = inputs
+    sigma_BT = torch.tensor([[0.0, 0.7], [0.2, 0.9]])
+    sigma_BN = sigma_BT.repeat_interleave(LATENT.height * LATENT.width, dim=1)
+    by_frame = model(tokens, sigma_BT, positions, text)
+    torch.testing.assert_close(by_frame, model(tokens, sigma_BN, positions, text))
+    swapped = model(tokens, sigma_BT.flip(1), positions, text)
+    assert (by_frame - swapped).abs().max() > 1e-3
 
 
 def test_a_clip_does_not_see_its_neighbours_in_the_batch(
@@ -189,6 +200,20 @@ def test_bfloat16_stays_close_to_float32(model: Transformer, inputs: Inputs) -> 
     assert got.dtype == torch.bfloat16
     for velocity in (got.float(), mixed.float()):
         assert (velocity - expected).norm() / expected.norm() < 0.03
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_the_norm_learns_as_its_formula_does(dtype: torch.dtype, near: float) -> None:
+    """Its own backward pass against autograd through the same formula in float64."""
+    dice = torch.Generator().manual_seed(0)
+    x, slope = torch.randn(2, 6, 32, generator=dice).mul(3).to(dtype).unbind(0)
+    weight = torch.rand(32, generator=dice)
+    mine, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    rms_norm(mine, 1e-6, weight).backward(slope)
+    root = exact.square().mean(-1, keepdim=True).add(1e-6).sqrt()
+    (exact / root * weight).backward(slope.double())
+    assert mine.grad is not None
+    torch.testing.assert_close(mine.grad.double(), exact.grad, rtol=near, atol=near)
 
 
 def test_an_instance_can_be_given_other_functions(inputs: Inputs) -> None:

@@ -112,10 +112,13 @@ class Denoiser:
     def _velocity(
         self, text: TextEmbedding, state: LatentState, perturbed: Guidance = _UNPERTURBED
     ) -> VelocityFn:
+        # Conditions hold for whole latent frames: one level for the tokens of each is enough.
+        of_a_frame = state.size.height * state.size.width
+
         def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
             v: Tensor = self.model.transformer(
                 tokens,
-                sigma,
+                sigma if sigma.ndim == 1 else sigma[:, ::of_a_frame],
                 state.positions_BNX,
                 text.embeds_BLD,
                 text.keep_BL,

@@ -111,7 +111,8 @@ class DistilObjective:
         sigma_B, noise_BNC = _level(tokens, generator), _noise(tokens, generator)
         sigma_BN = tokens.levels(sigma_B)
         at_BNC = mix(made_BNC, noise_BNC, sigma_BN[..., None])
-        v_BNC = shadow(at_BNC, sigma_BN, tokens.positions_BNX, batch.text_BLD, batch.keep_BL)
+        clocks = tokens.clocks(sigma_BN)
+        v_BNC = shadow(at_BNC, clocks, tokens.positions_BNX, batch.text_BLD, batch.keep_BL)
         error_BN = (v_BNC.float() - velocity(made_BNC, noise_BNC)).square().mean(-1)
         return _mean_of_free(error_BN, tokens)
 
@@ -161,7 +162,8 @@ def _data(
     network: nn.Module, batch: Batch, tokens: Tokens, at_BNC: Tensor, sigma_BN: Tensor
 ) -> Tensor:
     """The clean tokens that a network sees in noisy ones; what is given stays as it is."""
-    v_BNC = network(at_BNC, sigma_BN, tokens.positions_BNX, batch.text_BLD, batch.keep_BL)
+    clocks = tokens.clocks(sigma_BN)
+    v_BNC = network(at_BNC, clocks, tokens.positions_BNX, batch.text_BLD, batch.keep_BL)
     seen_BNC = data_from(at_BNC, v_BNC.float(), sigma_BN[..., None])
     return torch.where(tokens.free_BN[..., None], seen_BNC, tokens.clean_BNC)
 

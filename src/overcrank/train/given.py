@@ -137,6 +137,14 @@ class Tokens:
         own_BN = _left(own_BN, self.kept_BN)
         return torch.nn.functional.pad(own_BN, (self.extra, 0)) * self.free_BN
 
+    def clocks(self, sigma_BN: Tensor) -> Tensor:
+        """`levels` for the network: one for each latent frame, if none of its tokens is left out.
+
+        The network's modulation is then made once a frame.
+        """
+        whole = self.kept_BN.shape[1] == self.size.tokens
+        return sigma_BN[:, :: self.size.height * self.size.width] if whole else sigma_BN
+
 
 def draw_levels(batch: Batch, conditions: Conditions, generator: torch.Generator) -> Tensor:
     """Levels (B, T): one for the clip, or with some probability one for each latent frame."""
@@ -165,7 +173,7 @@ def flow_loss(
     sigma_BN = tokens.levels(sigma)
     predicted_BNC = module(
         mix(tokens.clean_BNC, noise_BNC, sigma_BN[..., None]),
-        sigma_BN,
+        tokens.clocks(sigma_BN),
         tokens.positions_BNX,
         batch.text_BLD,
         batch.keep_BL,

@@ -1,6 +1,7 @@
 """One block of the video transformer.
 
-Axes: B batch, N video tokens, T clocks (1 or N), L context tokens, D width, P pairs (D / 2).
+Axes: B batch, N video tokens, T clocks (of N / T tokens each), L context tokens, D width,
+P pairs (D / 2).
 """
 
 import torch
@@ -88,9 +89,9 @@ class Block(nn.Module):
 
         u_BND = self.ops.modulate(self.ops.rms_norm(h_BND, NORM_EPS), shift1, scale1)
         mixed_BND = self.attn1(u_BND, rotation_BNP2=rotation_BNP2, skip=skip)
-        h_BND = torch.addcmul(h_BND, gate1, mixed_BND)
+        h_BND = self.ops.add_gated(h_BND, gate1, mixed_BND)
 
         h_BND = h_BND + self.attn2(h_BND, context_BLD, keep_BL=keep_BL)
 
         u_BND = self.ops.modulate(self.ops.rms_norm(h_BND, NORM_EPS), shift2, scale2)
-        return torch.addcmul(h_BND, gate2, self.ff(u_BND))
+        return self.ops.add_gated(h_BND, gate2, self.ff(u_BND))

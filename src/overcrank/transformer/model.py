@@ -1,8 +1,8 @@
 """The video transformer: noisy latent tokens and a text in, their velocity out.
 
 Parameter names are those of the published LTX-Video files.
-Axes: B batch, N video tokens, T clocks (1 or N), L text tokens, C latent channels, D width,
-P pairs (D / 2), E text width.
+Axes: B batch, N video tokens, T clocks (of N / T tokens each), L text tokens, C latent channels,
+D width, P pairs (D / 2), E text width.
 """
 
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from overcrank.flow import SkipMode
 from overcrank.transformer.attention import Attention
 from overcrank.transformer.block import NORM_EPS, Block, activation
 from overcrank.transformer.config import Activation, TransformerConfig
-from overcrank.transformer.ops import Ops
+from overcrank.transformer.ops import Ops, modulate
 from overcrank.transformer.rope import SIGMA_FEATURES, rotation_table, sigma_features
 
 
@@ -79,8 +79,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Velocity (B, N, C) of noisy tokens, in the dtype of the parameters.
 
-        sigma in [0, 1], one for each clip (B,) or each token (B, N) or (B, 1); positions in
-        seconds, pixels down, pixels right, batch 1 or B; keep_BL is True for real text tokens.
+        sigma in [0, 1], one for each clip (B,), each token (B, N), or (B, T) where T divides N: one
+        for N / T neighbouring tokens, such as those of a latent frame; positions in seconds,
+        pixels down, pixels right, batch 1 or B; keep_BL is True for real text tokens.
         In `stg_layers` self-attention mixes nothing, for every clip of the batch: the weaker
         prediction that spatiotemporal guidance steers away from (Hyung et al., arXiv:2411.18664).
         """
@@ -105,7 +106,7 @@ class Transformer(nn.Module):
             )
 
         shift, scale = (self.scale_shift_table + level_BTD[:, :, None]).unbind(dim=2)
-        h_BND = F.layer_norm(h_BND, (config.width,), eps=NORM_EPS) * (1 + scale) + shift
+        h_BND = modulate(F.layer_norm(h_BND, (config.width,), eps=NORM_EPS), shift, scale)
         velocity_BNC: Tensor = self.proj_out(h_BND)
         return velocity_BNC
 
@@ -147,7 +148,8 @@ class Transformer(nn.Module):
         batch, count, channels = tokens_BNC.shape
         text_batch, length, text_width = text_BLE.shape
         assert channels == self.config.latent_channels, channels
-        assert sigma.shape in ((batch,), (batch, 1), (batch, count)), sigma.shape
+        assert sigma.shape[0] == batch, sigma.shape
+        assert sigma.ndim == 1 or count % sigma.shape[1] == 0, sigma.shape
         assert positions_BNX.shape in ((batch, count, 3), (1, count, 3)), positions_BNX.shape
         assert (text_batch, text_width) == (batch, self.config.text_width), text_BLE.shape
         assert keep_BL is None or keep_BL.shape == (batch, length), keep_BL.shape

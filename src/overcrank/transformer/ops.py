@@ -1,11 +1,13 @@
 """The few plain functions the transformer spends its time in.
 
 `Ops` holds one of each, so that an instance can be given faster ones.
-Axes: B batch, N tokens, L context tokens, D width, P pairs (D / 2), A heads, K head width.
+Axes: B batch, N tokens, T clocks, I tokens of one clock (N / T), L context tokens, D width,
+P pairs (D / 2), A heads, K head width.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,28 @@ from torch import Tensor
 
 def rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
     """Divide by the root mean square over the last axis; the statistic is float32."""
-    # vector_norm accumulates in float32 without a float32 copy of x.
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    x = (x * torch.rsqrt(norm.square() / x.shape[-1] + eps)).to(x.dtype)
-    return x if weight is None else x * weight.to(x.dtype)
+    unit: Tensor = _UnitRMS.apply(x, eps)  # type: ignore[no-untyped-call]
+    return unit if weight is None else unit * weight.to(x.dtype)
+
+
+class _UnitRMS(torch.autograd.Function):
+    """y = r x with r = 1 / rms(x); backward dx = r (dy - y mean(dy y)), a third of the passes that
+    autograd takes. Source: Zhang & Sennrich, arXiv:1910.07467, section 4."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        # vector_norm accumulates in float32 without a float32 copy of x.
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        factor = torch.rsqrt(norm.square() / x.shape[-1] + eps)
+        unit = (x * factor).to(x.dtype)
+        ctx.save_for_backward(unit, factor)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        unit, factor = ctx.saved_tensors
+        along = torch.linalg.vecdot(slope, unit)[..., None] / unit.shape[-1]
+        return torch.addcmul(slope, unit, along, value=-1).mul_(factor.to(slope.dtype)), None
 
 
 def rotate(x_BND: Tensor, rotation_BNP2: Tensor) -> Tensor:
@@ -29,9 +49,16 @@ def rotate(x_BND: Tensor, rotation_BNP2: Tensor) -> Tensor:
     return turned_BNP2.flatten(-2).to(x_BND.dtype)
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x * (1 + scale) + shift."""
-    return torch.addcmul(shift, x, 1 + scale)
+def modulate(x_BND: Tensor, shift_BTD: Tensor, scale_BTD: Tensor) -> Tensor:
+    """x * (1 + scale) + shift, where each of the T clocks holds for N / T neighbouring tokens."""
+    x_BTID = x_BND.unflatten(1, (shift_BTD.shape[1], -1))
+    return torch.addcmul(shift_BTD[:, :, None], x_BTID, 1 + scale_BTD[:, :, None]).flatten(1, 2)
+
+
+def add_gated(x_BND: Tensor, gate_BTD: Tensor, y_BND: Tensor) -> Tensor:
+    """x + gate * y, with clocks as in `modulate`."""
+    x_BTID, y_BTID = (z.unflatten(1, (gate_BTD.shape[1], -1)) for z in (x_BND, y_BND))
+    return torch.addcmul(x_BTID, gate_BTD[:, :, None], y_BTID).flatten(1, 2)
 
 
 def attention(
@@ -64,6 +91,7 @@ class Ops:
     rms_norm: Callable[..., Tensor] = rms_norm
     rotate: Callable[[Tensor, Tensor], Tensor] = rotate
     modulate: Callable[[Tensor, Tensor, Tensor], Tensor] = modulate
+    add_gated: Callable[[Tensor, Tensor, Tensor], Tensor] = add_gated
     attention: Callable[..., Tensor] = attention
 
 
