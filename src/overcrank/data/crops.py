@@ -97,3 +97,21 @@ class ToyCrops(Dataset[Crops]):
                     slice(left, left + size.width),
                 )
                 yield clip[place], mask[place]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedCrops(Crops):
+    """Crops of step `step_B`, the same number for each."""
+
+    step_B: Tensor
+
+
+class Numbered(Dataset[NumberedCrops]):
+    """Batches that know their number."""
+
+    def __init__(self, crops: Dataset[Crops]) -> None:
+        self.crops = crops
+
+    def __getitem__(self, step: int) -> NumberedCrops:
+        batch = self.crops[step]
+        return NumberedCrops(batch.frames, batch.actors, torch.full((len(batch.frames),), step))

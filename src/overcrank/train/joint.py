@@ -60,7 +60,7 @@ class JointObjective:
         self.config, self.pixels, self.hardware = config, pixels, hardware
         self.text, self.world = text, world or World()
         hardware.place(transformer)
-        self.module = nn.ModuleDict({"vae": pixels.module, "transformer": transformer.train()})
+        self.module = nn.ModuleDict({"vae": pixels.vae, "transformer": transformer.train()})
         self._held_out: PixelBatch | None = None
 
     def data(self) -> Dataset[PixelBatch]:
@@ -85,11 +85,11 @@ class JointObjective:
         """Of both networks, and what is worth logging."""
         pixels, conditions = self.pixels, self.config.conditions
         video_BCFHW = to_video(batch.frames)
-        posterior = pixels.module.posterior(video_BCFHW)
+        posterior = pixels.vae.posterior(video_BCFHW)
         pixels.follow_statistics(posterior.mean_BCTHW)
         for_decoder, for_flow = bounded(posterior.mean_BCTHW, self.config.joint.share)
         posterior = replace(posterior, mean_BCTHW=for_decoder)
-        latents = self._latents(pixels.module, batch, for_flow)
+        latents = self._latents(pixels.vae, batch, for_flow)
 
         noisy_BCTHW, sigma_B = pixels.noised(posterior, generator)
         noisy_BCTHW = self._hand_over(latents, noisy_BCTHW, sigma_B, generator)
@@ -141,7 +141,7 @@ class JointObjective:
         self, latents: Batch, noisy_BCTHW: Tensor, sigma_B: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Replace the first samples by where one step of the transformer leads to."""
-        joint, statistics = self.config.joint, self.pixels.module.per_channel_statistics
+        joint, statistics = self.config.joint, self.pixels.vae.per_channel_statistics
         count, device = round(joint.handed * len(sigma_B)), generator.device
         if count == 0:
             return noisy_BCTHW

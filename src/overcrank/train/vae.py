@@ -1,9 +1,10 @@
 """What trains the autoencoder: reconstruction from noised latents.
 
-    loss = reconstruction(y, x) + kl KL(q(z|x) || N(0, 1))
+    loss = reconstruction(y, x) + gan b G(y, x) + kl KL(q(z|x) || N(0, 1))
 
 where y decodes (1 - s) z + s noise with s told to the decoder (its denoising step) and z is a
-draw from the posterior in normalised units; `reconstruction.py` says how y is compared with x.
+draw from the posterior in normalised units. `reconstruction.py` says how y is compared with x,
+`critic.py` what the critic's say G is and how it is balanced, b.
 Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from overcrank.data.crops import Crops, ToyCrops
+from overcrank.data.crops import Numbered, NumberedCrops, ToyCrops
 from overcrank.data.film import Film
 from overcrank.data.fitting import ClipCrops
 from overcrank.data.world import World
@@ -24,6 +25,7 @@ from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene, truth
 from overcrank.train.config import RunConfig
+from overcrank.train.critic import Critic, balance, game
 from overcrank.train.pictures import contact_sheet
 from overcrank.train.reconstruction import Reconstruction
 from overcrank.vae import PRESETS, VAE, Posterior
@@ -57,12 +59,17 @@ class VAEObjective:
         self.judge = Reconstruction(config, hardware)
         for part in config.freeze:
             vae.get_submodule(part).requires_grad_(False)
-        self.module = vae.train()
+        self.vae = vae.train()
+        self.critic: Critic | None = None
+        self.module: nn.Module = vae
+        if config.loss.gan:
+            self.critic = Critic(2 * vae.config.base_width).to(hardware.device)
+            self.module = nn.ModuleDict({"vae": vae, "critic": self.critic})
 
-    def data(self) -> Dataset[Crops]:
+    def data(self) -> Dataset[NumberedCrops]:
         """Batch number `step`."""
         share = self.config.film.share if self.config.film else 0.0
-        return ToyCrops(
+        crops = ToyCrops(
             self.config.seed,
             self.config.steps,
             self._shape,
@@ -71,20 +78,24 @@ class VAEObjective:
             film_share=share,
             clips=self.clips,
         )
+        return Numbered(crops)
 
     def _shape(self, step: int) -> tuple[int, ClipSize]:
         stage = self.config.stage(step)
         return stage.batch, stage.clip
 
-    def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and what is worth logging."""
+    def loss(
+        self, batch: NumberedCrops, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and what is worth logging; the critic's own loss is added where there is one."""
         video_BCFHW = to_video(batch.frames)
-        posterior = self.module.posterior(video_BCFHW)
+        posterior = self.vae.posterior(video_BCFHW)
         if "encoder" not in self.config.freeze:
             self.follow_statistics(posterior.mean_BCTHW)
         noisy_BCTHW, sigma_B = self.noised(posterior, generator)
+        plays = self.critic is not None and int(batch.step_B[0]) >= self.config.loss.gan_from
         return self.reconstruction(
-            posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors, generator
+            posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors, generator, plays=plays
         )
 
     def noised(self, posterior: Posterior, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -98,7 +109,7 @@ class VAEObjective:
         noise = torch.randn(raw.shape, generator=generator, device=device) * spread(
             posterior.mean_BCTHW
         )
-        centre = self.module.per_channel_statistics.mean[:, None, None, None]
+        centre = self.vae.per_channel_statistics.mean[:, None, None, None]
         return mix(raw - centre, noise, sigma_B[:, None, None, None, None]) + centre, sigma_B
 
     def reconstruction(
@@ -109,10 +120,20 @@ class VAEObjective:
         video_BCFHW: Tensor,
         actors_BFHW: Tensor,
         generator: torch.Generator,
+        *,
+        plays: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of what the decoder makes of raw latents with noise, and numbers to log."""
-        output = self.module.decoder(noisy_BCTHW, sigma_B).float()
+        """Loss of what the decoder makes of raw latents with noise, and numbers to log.
+
+        plays: the critic learns, and is listened to.
+        """
+        output = self.vae.decoder(noisy_BCTHW, sigma_B).float()
         loss, numbers = self.judge(output, video_BCFHW, actors_BFHW, generator)
+        if plays and self.critic is not None:
+            misled, judged = game(self.critic, output, video_BCFHW, generator)
+            scale = balance(loss, misled, self.vae.decoder.conv_out.conv.weight)
+            loss = loss + self.config.loss.gan * scale * misled + judged
+            numbers |= {"gan": misled.detach(), "critic": judged.detach(), "gan_scale": scale}
         kl = posterior.kl().float()
         with torch.no_grad():
             decibels = psnr(output, video_BCFHW).mean()
@@ -126,7 +147,7 @@ class VAEObjective:
     @torch.no_grad()
     def follow_statistics(self, mean_BCTHW: Tensor) -> None:
         """Keep the latents' mean and deviation of every channel up to date."""
-        statistics = self.module.per_channel_statistics
+        statistics = self.vae.per_channel_statistics
         flat = mean_BCTHW.float().movedim(1, 0).flatten(1)
         fresh = bool((statistics.std == 1).all())
         momentum = 1.0 if fresh else STATISTICS_MOMENTUM
@@ -136,11 +157,11 @@ class VAEObjective:
     @torch.no_grad()
     def evaluate(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
         """Round trip of up to eight held-out clips: decibels over the frame and on the actors."""
-        assert isinstance(module, VAE)
+        vae = _autoencoder(module)
         whole, inside, pictures = [], [], []
         for frames, actors in self._unseen():
             video = to_video(frames[None])
-            output = module.decode(module.encode(video.to(self.hardware.device))).float().cpu()
+            output = vae.decode(vae.encode(video.to(self.hardware.device))).float().cpu()
             whole.append(psnr(output, video).item())
             if actors is not None:
                 inside.append(psnr(output, video, actors[None, None]).item())
@@ -184,10 +205,17 @@ class VAEObjective:
     @torch.no_grad()
     def export(self, module: nn.Module, folder: Path) -> None:
         """Write `vae.safetensors`, with latent statistics measured anew if they may have moved."""
-        assert isinstance(module, VAE)
+        vae = _autoencoder(module)
         if "encoder" not in self.config.freeze:
-            self.measure_statistics(module)
-        save_component(folder / "vae.safetensors", "vae", module)
+            self.measure_statistics(vae)
+        save_component(folder / "vae.safetensors", "vae", vae)
+
+
+def _autoencoder(module: nn.Module) -> VAE:
+    """The one in what is trained."""
+    vae = module["vae"] if isinstance(module, nn.ModuleDict) else module
+    assert isinstance(vae, VAE)
+    return vae
 
 
 def spread(mean_BCTHW: Tensor) -> Tensor:

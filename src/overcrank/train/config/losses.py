@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from overcrank.train.config.base import Strict
+from overcrank.train.config.base import Step, Strict
 
 
 class VAELoss(Strict):
@@ -16,6 +16,11 @@ class VAELoss(Strict):
     features: str = "mobilenet"
     """The network that sees them: MobileNetV2 with the weights of a package, or with those of a
     safetensors file, named as torchvision names them."""
+    gan: float = Field(default=0.0, ge=0)
+    """Of a critic that tells output from original: 1 gives it as much say on the decoder's last
+    weights as all of the losses above together."""
+    gan_from: Step = 1000
+    """The step at which the critic begins to learn and to be listened to."""
     kl: float = 1e-3
     max_sigma: float = Field(default=0.2, ge=0, le=1)
     """Latents are noised with a level up to this before decoding, in 70 % of the samples."""

@@ -94,6 +94,21 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _has_time_for_its_critic(self) -> Self:
+        if self.loss.gan and self.kind != "vae":
+            raise RequestError(
+                f"a run of kind {self.kind} has no critic: got loss.gan {self.loss.gan}: "
+                "right is 0, or an autoencoder's own run before it"
+            )
+        if self.loss.gan and (self.loss.gan_from >= self.steps or "decoder" in self.freeze):
+            raise RequestError(
+                f"a critic has nothing to do: got loss.gan {self.loss.gan} from step "
+                f"{self.loss.gan_from} of {self.steps}, and freeze {self.freeze}: right is a "
+                "smaller loss.gan_from, a decoder that learns, or loss.gan 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_stages_in_order(self) -> Self:
         starts = [stage.start for stage in self.stages]
         if starts[0] != 0 or starts != sorted(starts):

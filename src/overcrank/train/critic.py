@@ -1,0 +1,76 @@
+"""The critic of a reconstruction GAN: it sees the original and the reconstruction together.
+
+Both are laid on top of each other in random order, and the critic says of every patch which one is
+the original; the autoencoder learns to mislead it. To compare is easier than to know what is real.
+Half of a batch has the original first: with an order for each sample by itself, the critic needed
+several times as many steps to begin.
+Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1 (the architecture is ours).
+
+Axes: B batch, C colours, F H W frames, height, width of a video, T h w of the critic's patches.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from overcrank.vae.ops import pixel_norm
+
+STRIDES = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
+LARGEST_SCALE = 1e4
+
+
+class Critic(nn.Module):
+    """Pairs (B, 6, F, H, W) -> how surely the first is the original, (B, 1, T, h, w).
+
+    `width` channels at half of the resolution, twice and four times as many below. A patch is
+    31 x 31 pixels of 17 frames; they lie 8 pixels and 4 frames apart.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        widths = [6, *(width << level for level in range(len(STRIDES)))]
+        self.layers = nn.ModuleList(
+            nn.Conv3d(inputs, outputs, 3, stride, padding=1)
+            for inputs, outputs, stride in zip(widths, widths[1:], STRIDES, strict=False)
+        )
+        self.last = nn.Conv3d(widths[-1], 1, 3, padding=1)
+
+    def forward(self, pair_BCFHW: Tensor) -> Tensor:
+        x_BCFHW = pair_BCFHW
+        for layer in self.layers:
+            x_BCFHW = F.leaky_relu(pixel_norm(layer(x_BCFHW)), 0.2)
+        return self.last(x_BCFHW).float()
+
+
+def game(
+    critic: Critic, output_BCFHW: Tensor, video_BCFHW: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """What the autoencoder loses and what the critic loses, each with a gradient for its own.
+
+    Both are log 2 where the critic cannot tell.
+    """
+    count, device = len(output_BCFHW), generator.device
+    turn = torch.randint(2, (), generator=generator, device=device)
+    place_B = torch.randperm(count, generator=generator, device=device) + turn
+    sign_B = (1.0 - 2.0 * (place_B % 2))[:, None, None, None, None]
+
+    def pair(output: Tensor) -> Tensor:
+        first = torch.where(sign_B > 0, video_BCFHW, output)
+        return torch.cat([first, torch.where(sign_B > 0, output, video_BCFHW)], dim=1)
+
+    fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
+    misled = functional_call(critic, fixed, (pair(output_BCFHW),))
+    judged = critic(pair(output_BCFHW.detach()))
+    return F.softplus(sign_B * misled).mean(), F.softplus(-sign_B * judged).mean()
+
+
+def balance(one: Tensor, other: Tensor, last: Tensor) -> Tensor:
+    """The factor that makes the gradient of `other` on the last weights as long as that of `one`.
+
+    Source: Esser et al., "VQGAN", arXiv:2012.09841, equation 7.
+    """
+    lengths = [
+        torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (one, other)
+    ]
+    return (lengths[0] / (lengths[1] + 1e-6)).clamp(max=LARGEST_SCALE).detach()
