@@ -135,6 +135,19 @@ def test_the_decoder_learns_from_what_the_transformer_hands_it() -> None:
     torch.testing.assert_close(still[:2], posterior.mean_BCTHW[:2], rtol=1e-4, atol=1e-5)
 
 
+def test_several_noise_levels_of_a_clip_have_the_same_mean() -> None:
+    """A transformer that answers zero has the same loss at every level."""
+    losses = []
+    for draws in (1, 64):
+        objective = joint_objective(joint=Joint(draws=draws))
+        for parameter in objective.module["transformer"].parameters():
+            torch.nn.init.zeros_(parameter)
+        with torch.no_grad():
+            batch = objective.data()[0]
+            losses.append(objective.loss(batch, torch.Generator().manual_seed(0))[1]["flow"])
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.1, atol=0)
+
+
 def test_pictures_of_later_frames_are_encoded_as_pictures() -> None:
     objective = joint_objective(conditions=Conditions(later_frame=0.5))
     batch = objective.data()[0]

@@ -13,6 +13,7 @@ Source of the finding, and of another remedy: Leng et al., "REPA-E", arXiv:2504.
 Axes: B batch, C channels, T H W latent grid, N video tokens.
 """
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ class JointObjective:
         loss, numbers = pixels.reconstruction(
             posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors, generator
         )
+        latents = _each(latents, lambda x: x.repeat_interleave(self.config.joint.draws, 0))
         given = Given.draw(latents, conditions, generator)
         sigma_BT = draw_levels(latents, conditions, generator)
         extra = self.config.actor_weight
@@ -145,7 +147,7 @@ class JointObjective:
         count, device = round(joint.handed * len(sigma_B)), generator.device
         if count == 0:
             return noisy_BCTHW
-        few = Batch(*(getattr(latents, field.name)[:count] for field in fields(Batch)))
+        few = _each(latents, lambda x: x[:count])
         tokens = Tokens.of(
             few, Given.nothing(few), causal=self._transformer.config.causal_positions
         )
@@ -252,6 +254,10 @@ def richness(mean_BCTHW: Tensor) -> dict[str, float]:
         "latent_std": deviations_C.mean().item(),
         "latent_std_least": deviations_C.min().item(),
     }
+
+
+def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    return Batch(*(change(getattr(batch, field.name)) for field in fields(Batch)))
 
 
 def _networks(module: nn.Module) -> tuple[VAE, Transformer]:
