@@ -11,6 +11,7 @@ from torch import Tensor
 
 import overcrank
 from nano_model import save_nano
+from overcrank.data.controls import edges
 from overcrank.data.latents import share_of_tokens
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
@@ -148,17 +149,26 @@ def test_several_noise_levels_of_a_clip_have_the_same_mean() -> None:
     torch.testing.assert_close(losses[0], losses[1], rtol=0.1, atol=0)
 
 
-def test_pictures_of_later_frames_are_encoded_as_pictures() -> None:
-    objective = joint_objective(conditions=Conditions(later_frame=0.5))
-    batch = objective.data()[0]
-    vae = objective.pixels.module
+def test_what_is_given_besides_a_clip_is_encoded_alone() -> None:
+    wanted = Conditions(later_frame=0.5, ending=0.5, reference=0.5)
+    objective = joint_objective(conditions=wanted, stages=[Stage(frames=17, size=32, batch=2)])
+    batch, vae = objective.data()[0], objective.pixels.module
+    frames = batch.frames[1:]
     with torch.no_grad():
         latents = objective._latents(vae, batch, vae.posterior(to_video(batch.frames)).mean_BCTHW)
-        last = vae.encode(to_video(batch.frames[1:2, -1:]))
-    assert batch.key_frames_BK[1, 0] == 8
+        last, ending, drawn = (
+            vae.encode(to_video(part))
+            for part in (frames[:, -1:], frames[:, 8:], edges(frames[0])[None])
+        )
+    assert batch.key_frames_BK[1].tolist() == [16, 8]
     torch.testing.assert_close(latents.keys_BKCHW[1, 0], last[0, :, 0])
-    shares = share_of_tokens(batch.actors[2], CLIP)
-    torch.testing.assert_close(latents.actors_BTHW[2], shares)
+    torch.testing.assert_close(latents.ending_BCMHW[1:], ending)
+    torch.testing.assert_close(latents.reference_BCTHW[1:], drawn)
+    shares = share_of_tokens(batch.actors[1], ClipSize(17, 32, 32))
+    torch.testing.assert_close(latents.actors_BTHW[1], shares)
+    always = Conditions(later_frame=1.0, ending=1.0, reference=1.0, drop_text=0.0)
+    objective.config = objective.config.model_copy(update={"conditions": always})
+    assert objective.loss(batch, torch.Generator().manual_seed(0))[0].isfinite()
 
 
 def test_a_batch_depends_on_its_step_only() -> None:

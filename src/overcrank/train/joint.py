@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from overcrank.data.batches import Batch
-from overcrank.data.latents import share_of_tokens
+from overcrank.data.controls import CONTROLS
+from overcrank.data.latents import ENDING, share_of_tokens
 from overcrank.data.toy_clips import PixelBatch, ToyClips, draw_clips
 from overcrank.data.world import World
 from overcrank.flow import mix
 from overcrank.runtime import Hardware
-from overcrank.shapes import ClipSize
+from overcrank.shapes import FRAMES_PER_CELL, ClipSize
 from overcrank.text import TextEncoder
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, Tokens, draw_levels, flow_loss
@@ -111,32 +112,41 @@ class JointObjective:
         return transformer
 
     def _latents(self, vae: VAE, batch: PixelBatch, mean_BCTHW: Tensor) -> Batch:
-        """What the transformer sees; keys are encoded where the run gives any."""
+        """What the transformer sees."""
         mean = mean_BCTHW.float()
         # As fixed as the statistics are, the encoder could please the transformer by shrinking.
         deviation = spread(mean)
         latent_BCTHW = vae.per_channel_statistics.normalise(mean) * (deviation.detach() / deviation)
         size = ClipSize(*batch.frames.shape[1:4])
         return Batch(
-            latent_BCTHW,
-            torch.stack([share_of_tokens(mask_FHW, size) for mask_FHW in batch.actors]),
-            batch.frame_rate_B,
-            batch.text_BLD,
-            batch.keep_BL,
-            self._keys(vae, batch),
-            batch.key_frames_BK,
-            torch.arange(size.latent.tokens, device=mean.device).repeat(len(mean), 1),
+            latent_BCTHW=latent_BCTHW,
+            actors_BTHW=torch.stack([share_of_tokens(mask, size) for mask in batch.actors]),
+            frame_rate_B=batch.frame_rate_B,
+            text_BLD=batch.text_BLD,
+            keep_BL=batch.keep_BL,
+            key_frames_BK=batch.key_frames_BK,
+            kept_BN=torch.arange(size.latent.tokens, device=mean.device).repeat(len(mean), 1),
+            **self._beside(vae, batch),
         )
 
     @torch.no_grad()
-    def _keys(self, vae: VAE, batch: PixelBatch) -> Tensor:
-        """Frames that may be given, encoded as pictures, (B, K, C, H, W)."""
-        if self.config.conditions.later_frame == 0:
-            return batch.frame_rate_B.new_zeros(len(batch.frames), 0)
-        rows_B1 = torch.arange(len(batch.frames), device=batch.frames.device)[:, None]
-        pictures = batch.frames[rows_B1, batch.key_frames_BK].flatten(0, 1)
-        keys = vae.encode(to_video(pictures[:, None]))[:, :, 0].float()
-        return keys.unflatten(0, tuple(batch.key_frames_BK.shape))
+    def _beside(self, vae: VAE, batch: PixelBatch) -> dict[str, Tensor]:
+        """What may be given besides the clip, encoded: what the run never gives is left out."""
+        conditions, frames = self.config.conditions, batch.frames
+        rows_B1 = torch.arange(len(frames), device=frames.device)[:, None]
+        found = {"keys_BKCHW": batch.frame_rate_B.new_zeros(len(frames), 0)}
+        if conditions.later_frame > 0:
+            pictures = frames[rows_B1, batch.key_frames_BK].flatten(0, 1)[:, None]
+            keys = _encoded(vae, pictures)[:, :, 0]
+            found["keys_BKCHW"] = keys.unflatten(0, tuple(batch.key_frames_BK.shape))
+        if conditions.ending > 0 and frames.shape[1] >= 2 * FRAMES_PER_CELL + 1:
+            places_BF = batch.key_frames_BK[:, -1:] + torch.arange(ENDING, device=frames.device)
+            found["ending_BCMHW"] = _encoded(vae, frames[rows_B1, places_BF])
+        if conditions.reference > 0:
+            control = CONTROLS[conditions.control]
+            shown = torch.stack([control(clip.cpu()) for clip in frames])
+            found["reference_BCTHW"] = _encoded(vae, shown.to(frames.device))
+        return found
 
     @torch.no_grad()
     def _hand_over(
@@ -254,6 +264,10 @@ def richness(mean_BCTHW: Tensor) -> dict[str, float]:
         "latent_std": deviations_C.mean().item(),
         "latent_std_least": deviations_C.min().item(),
     }
+
+
+def _encoded(vae: VAE, frames_BFHWC: Tensor) -> Tensor:
+    return vae.encode(to_video(frames_BFHWC)).float()
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
