@@ -110,6 +110,19 @@ def test_a_target_that_names_no_layer_is_refused() -> None:
         Adapted(base(), Lora(targets=["to_q", "to_w"]))
 
 
+@pytest.mark.parametrize(
+    ("lora", "count"),
+    [(Lora(), 58_720_256), (Lora(rank=128, alpha=128, targets=EVERY), 190_840_832)],
+)
+def test_additions_to_a_published_network_have_their_size(lora: Lora, count: int) -> None:
+    """28 blocks, 8 layers of 2048 to 2048 each, and two to and from 8192; no memory is needed."""
+    with torch.device("meta"):
+        whole = Transformer(PRESETS["ltxv-2b-0.9.5"])
+    network = Adapted(whole, lora)
+    assert sum(p.numel() for p in network.parameters() if not p.requires_grad) == 1_923_385_472
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == count
+
+
 def lora_run(start_from: Path, **changes: Any) -> RunConfig:
     plain = {
         "kind": "transformer",

@@ -31,10 +31,10 @@ class Addition(nn.Linear):
         self.weight, self.bias = layer.weight, layer.bias
         self.scale = scale
         device = layer.weight.device
-        self.down = nn.Parameter(torch.empty(rank, layer.in_features))
+        down = torch.empty(rank, layer.in_features)
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=dice)  # as PEFT
+        self.down = nn.Parameter(down.to(device))
         self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=device))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5), generator=dice)  # as PEFT
-        self.down.data = self.down.data.to(device)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  as nn.Linear calls it
         """(..., in) -> (..., out), in the dtype of the frozen layer."""
