@@ -17,7 +17,8 @@ from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.runtime import choose
 from overcrank.train import steps_done, train
 from overcrank.train.config import Optim, RunConfig, Stage
-from overcrank.train.loop import learning_rate, parameter_groups
+from overcrank.train.learnt import parameter_groups
+from overcrank.train.loop import learning_rate
 from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import VAEObjective
 from overcrank.weights import content_hash, latent_hash
@@ -90,24 +91,6 @@ def test_a_frozen_encoder_keeps_its_latents(tmp_path: Path) -> None:
     objective.export(objective.module, tmp_path)
     assert latent_hash(objective.module) == before
     assert content_hash(objective.module) != decoder
-
-
-def test_a_folder_of_another_network_is_refused(tmp_path: Path) -> None:
-    torch.save({"module": {}, "average": {}, "optimiser": {}, "step": 1}, tmp_path / "state.pt")
-    (tmp_path / "config.yaml").write_text("seed: 7")
-    with pytest.raises(ModelError, match="holds another network"):
-        run(vae_run(), tmp_path)
-    assert (tmp_path / "config.yaml").read_text() == "seed: 7"
-
-
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more", None])
-def test_a_damaged_state_says_what_to_do(tmp_path: Path, damage: bytes | None) -> None:
-    if damage is None:
-        torch.save({"step": 1}, tmp_path / "state.pt")
-    else:
-        (tmp_path / "state.pt").write_bytes(damage)
-    with pytest.raises(ModelError, match="is damaged.*delete it to begin anew"):
-        run(vae_run(), tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -202,22 +185,21 @@ def test_a_run_that_is_terminated_loses_nothing(tmp_path: Path) -> None:
             raise AssertionError(f"it takes minutes to export {module} to {folder}")
 
     config = vae_run(save_every=3, steps=90)
-    try:
-        assert train(config, Ends(), tmp_path, lambda _event: None, CPU) == 3
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+    assert train(config, Ends(), tmp_path, lambda _event: None, CPU) == 3
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert steps_done(tmp_path, config) == 3
 
 
 def test_a_run_that_is_done_is_left_as_it_is(tmp_path: Path) -> None:
     train(vae_run(steps=2), Line(), tmp_path, lambda _event: None, CPU)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     events: list[dict[str, Any]] = []
     again = vae_run(steps=1, optim=Optim(lr=5))
     assert steps_done(tmp_path, again) == 2
     assert train(again, Line(), tmp_path, events.append, CPU) == 2
     assert not events
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_a_run_whose_last_weights_are_not_written_is_not_done(tmp_path: Path) -> None:

@@ -1,13 +1,7 @@
-"""What a run leaves in its folder, and how it goes on from there.
+"""What a run leaves beside its state: configuration, log, and what the objective exports."""
 
-config.yaml, metrics.jsonl, state.pt (weights, moving average, optimiser) and what the objective
-exports.
-"""
-
-import copy
 import json
 import math
-import pickle
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +15,8 @@ from torch.utils.data import Dataset
 
 from overcrank.errors import ModelError, RequestError
 from overcrank.train.config import RunConfig
+from overcrank.train.state import steps_in
+from overcrank.weights.files import write_atomically
 
 Event = dict[str, Any]
 
@@ -63,11 +59,13 @@ class Record:
     ) -> None:
         self.config, self.objective = config, objective
         self.folder, self.on_event = folder, on_event
-        self.done = self.saved = self.timed = begin
+        self.done = self.kept = self.timed = begin
         self.since = time.perf_counter()
         self.log = folder / "metrics.jsonl"
         self.first = begin + 1
-        (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        for leftover in folder.glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink()
+        _rewrite(folder / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
         _forget_later(self.log, begin)
 
     def begin(self, device: str) -> None:
@@ -94,33 +92,22 @@ class Record:
             rounded = {name: round(value.item(), 5) for name, value in numbers.items()}
             self._write({**rounded, "seconds": seconds})
 
-    def is_due(self, done: int) -> bool:
-        """Is this the time to evaluate and save?"""
-        return done % self.config.save_every == 0 or done == self.config.steps
+    def evaluate(self, network: nn.Module) -> None:
+        """Numbers on held-out data, for the moving average."""
+        self._write(self.objective.evaluate(network, self.folder, self.done))
 
-    def evaluate(self, average: nn.Module) -> None:
-        """Numbers on held-out data."""
-        self._write(self.objective.evaluate(average, self.folder, self.done))
+    def export(self, network: nn.Module) -> None:
+        """The weights that others use."""
+        self.objective.export(network, self.folder)
 
-    def save(self, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        """What the run needs to go on, and the weights that others use.
+    def saved(self) -> None:
+        """Note that the run's state is on the disk: no step until here is lost any more."""
+        self.kept = self.timed = self.done
+        self.since = time.perf_counter()
 
-        The last state is the last to be written: where it is, the weights are there too.
-        """
-        last = self.done == self.config.steps
-        if not last:
-            self.save_state(module, average, optimiser)
-        self.objective.export(copy.deepcopy(average), self.folder)
-        if last:
-            self.save_state(module, average, optimiser)
-        self.since, self.timed = time.perf_counter(), self.done
-
-    def save_state(
-        self, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
-    ) -> None:
-        """What the run needs to go on, no more."""
-        _save(self.folder, self.done, module, average, optimiser)
-        self.saved = self.done
+    def interrupted(self) -> None:
+        """Say how many steps are lost."""
+        self.on_event({"step": self.done, "lost": self.done - self.kept})
 
     def _write(self, numbers: dict[str, float]) -> None:
         """A number that no sample of the step has, a mean of nothing, is left out."""
@@ -143,67 +130,15 @@ def make_writable(folder: Path) -> None:
         ) from None
 
 
-def _save(
-    folder: Path, step: int, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
-) -> None:
-    state = {
-        "format_version": 1,
-        "step": step,
-        "module": module.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }
-    temporary = folder / "state.pt.tmp"
-    torch.save(state, temporary)
-    temporary.replace(folder / "state.pt")
-
-
 def steps_done(folder: Path, config: RunConfig) -> int:
     """Of the run in `folder`, 0 if there is none; refused if it is another run."""
-    state = _read_state(folder / "state.pt", mapped=True)
-    if state is None:
-        return 0
-    check_same_run(folder, config)
-    return int(state["step"])
+    done = steps_in(folder)
+    if done:
+        _check_same_run(folder, config)
+    return done
 
 
-def _read_state(path: Path, *, mapped: bool = False) -> dict[str, Any] | None:
-    """What `_save` wrote; `mapped` reads only what is looked at."""
-    if not path.exists():
-        return None
-    mend = "delete it to begin anew, or give another run folder"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
-        raise ModelError(f"{path} is damaged, it cannot be read: {mend}") from None
-    needed = {"step", "module", "average", "optimiser"}
-    if not isinstance(state, dict) or not needed <= set(state):
-        raise ModelError(f"{path} is damaged, it lacks {', '.join(sorted(needed))}: {mend}")
-    return state
-
-
-def resume(
-    folder: Path, module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
-) -> int:
-    """Take over the state in `folder`, if there is one; the steps it has done."""
-    path = folder / "state.pt"
-    state = _read_state(path)
-    if state is None:
-        return 0
-    try:
-        module.load_state_dict(state["module"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path} holds another network: {str(error).splitlines()[0]}; "
-            "give a new run folder, or the configuration that the run began with"
-        ) from None
-    step: int = state["step"]
-    return step
-
-
-def check_same_run(folder: Path, config: RunConfig) -> None:
+def _check_same_run(folder: Path, config: RunConfig) -> None:
     """A run may be given other steps or rates on the way, but not other data."""
     path = folder / "config.yaml"
     try:
@@ -226,7 +161,13 @@ def _forget_later(path: Path, step: int) -> None:
     """Drop log lines of steps that will be run again, and what a crash cut off."""
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if _is_until(line, step)]
-        path.write_text("".join(line + "\n" for line in lines))
+        _rewrite(path, "".join(line + "\n" for line in lines))
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """In one step, so that a run that is killed here finds the old file or the new one."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(text)
 
 
 def _is_until(line: str, step: int) -> bool:

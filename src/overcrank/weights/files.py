@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 FORMAT_VERSION = 1
 
 _SIGNS = (
@@ -20,11 +22,16 @@ _SIGNS = (
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Lend a temporary neighbour of `path` that replaces it when all went well."""
+    """Lend a temporary neighbour of `path` that replaces it when all went well.
+
+    Raises OSError, also where safetensors has its own error for a full disk.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,103 @@
+"""What a run has learnt so far: weights, their moving average, and the optimiser's moments."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from overcrank.train.config import Optim
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Everything that a run changes; each tensor has a name to be stored under."""
+
+    module: nn.Module
+    average: dict[str, Tensor]
+    """Of all that moves, by its name in the module."""
+    optimiser: torch.optim.Optimizer
+    blank: nn.Module
+    """The module without weights, for copies of it."""
+
+    @classmethod
+    def begin(cls, module: nn.Module, optim: Optim) -> "Learnt":
+        """As at step 0: the average is the weights, the optimiser has seen nothing."""
+        blank = _without_weights(module)
+        optimiser = torch.optim.AdamW(
+            parameter_groups(module, optim.fan_in),
+            lr=optim.lr,
+            betas=optim.betas,
+            weight_decay=optim.weight_decay,
+            fused=True,
+        )
+        average = {name: tensor.clone() for name, tensor in _moving(module).items()}
+        return cls(module, average, optimiser, blank)
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the average towards the weights."""
+        moving = _moving(self.module)
+        targets, sources = [self.average[name] for name in moving], list(moving.values())
+        torch._foreach_lerp_(targets, sources, 1 - decay)
+
+    def network(self) -> nn.Module:
+        """A copy of the module with the average as its weights, in evaluation mode.
+
+        Frozen weights are not copied: they are the module's own.
+        """
+        network = copy.deepcopy(self.blank)
+        average = {name: tensor.clone() for name, tensor in self.average.items()}
+        network.load_state_dict({**self.module.state_dict(), **average}, assign=True)
+        return network.eval()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it: `module.*`, `average.*`, and `optimiser.*.exp_avg` and the like."""
+        named = {f"module.{name}": tensor for name, tensor in _moving(self.module).items()}
+        named |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        for name, parameter in self.module.named_parameters():
+            moments = self.optimiser.state.get(parameter, {})
+            named |= {f"optimiser.{name}.{key}": moment for key, moment in moments.items()}
+        return named
+
+    def make_room(self, stored: Mapping[str, torch.Size]) -> None:
+        """Give the optimiser the moments that are `stored`, of these sizes, as zeros.
+
+        A parameter that has had no gradient yet has none.
+        """
+        parameters = dict(self.module.named_parameters())
+        for full, size in stored.items():
+            name, _, key = full.removeprefix("optimiser.").rpartition(".")
+            if full.startswith("optimiser.") and name in parameters:
+                like = parameters[name]
+                moment = torch.zeros_like(like) if size == like.shape else like.new_zeros(size)
+                self.optimiser.state[like][key] = moment.detach()
+
+
+def parameter_groups(module: nn.Module, fan_in: int | None) -> list[dict[str, Any]]:
+    """Parameters by the factor on their learning rate (see `Optim.fan_in`)."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        if not parameter.requires_grad:
+            continue
+        inputs = parameter[0].numel() if parameter.ndim > 1 else 1
+        scale = min(1.0, fan_in / inputs) if fan_in else 1.0
+        groups.setdefault(scale, []).append(parameter)
+    return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
+
+
+def _moving(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes: buffers, and parameters that are not frozen."""
+    frozen = {name for name, each in module.named_parameters() if not each.requires_grad}
+    return {name: each for name, each in module.state_dict().items() if name not in frozen}
+
+
+def _without_weights(module: nn.Module) -> nn.Module:
+    """A copy whose parameters take no memory; buffers are copied."""
+    instead: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        for parameter in module.parameters()
+    }
+    return copy.deepcopy(module, instead)
