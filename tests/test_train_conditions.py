@@ -14,9 +14,8 @@ from overcrank.data.batches import Batch, collate
 from overcrank.data.controls import edges
 from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
 from overcrank.data.world import SOLIDS
-from overcrank.errors import ModelError, RequestError
+from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
-from overcrank.train import read_config
 from overcrank.train.config import Conditions
 from overcrank.train.given import Given, Tokens
 from overcrank.train.vae import to_video
@@ -176,9 +175,3 @@ def test_a_cache_holds_endings_and_references_where_asked(
     assert without.reference_BCTHW.numel() == without.ending_BCMHW.numel() == 0
     with pytest.raises(ModelError, match="got control not stated, right is edges"):
         LatentCache(tmp_path / "plain", replace(plain, control="edges"))
-
-
-@pytest.mark.parametrize("name", ["ending", "reference"])
-def test_a_joint_run_has_no_cache_for_endings_and_references(name: str) -> None:
-    with pytest.raises(RequestError, match=f"made with cached latents.*'{name}': 0.5"):
-        read_config("pocket-joint", [f"conditions.{name}=0.5"])

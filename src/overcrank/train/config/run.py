@@ -78,12 +78,6 @@ class RunConfig(Strict):
             raise RequestError(
                 f"tokens do nothing in a run of kind {self.kind}: leave them out of stages"
             )
-        cached = {n: getattr(self.conditions, n) for n in ("ending", "reference")}
-        if self.kind == "joint" and any(cached.values()):
-            raise RequestError(
-                "endings and references are made with cached latents, which a joint run has not: "
-                f"got conditions {cached}: leave them out"
-            )
         needed = {"vae": (), "joint": (), "transformer": ("vae", "latents")}
         for name in needed.get(self.kind, ("vae", "latents", "start_from")):
             if not getattr(self, name):
