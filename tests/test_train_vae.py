@@ -1,6 +1,7 @@
 """What an autoencoder is trained with: each loss does what it is for."""
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,13 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate
 
+from loud_weights import randomise
 from overcrank.metrics import mobilenet
 from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene
-from overcrank.train.config import Optim, RunConfig, Stage, VAELoss
+from overcrank.train.config import DecoderShape, Optim, RunConfig, Stage, VAELoss
 from overcrank.train.reconstruction import Reconstruction
 from overcrank.train.vae import VAEObjective, to_video
+from overcrank.vae import PRESETS, VAE
+from overcrank.weights import latent_hash, save_component
 
 CPU = choose("cpu", "float32")
 needs_weights = pytest.mark.skipif(
@@ -71,3 +75,46 @@ def test_the_perceptual_loss_reaches_decoder_and_encoder() -> None:
         gradient = side.conv_in.conv.weight.grad
         assert gradient is not None
         assert gradient.abs().max() > 0
+
+
+def test_a_decoder_that_exists_is_given_noise_and_its_latents_stay(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain = VAE(PRESETS["nano"])
+    file = tmp_path / "vae.safetensors"
+    save_component(file, "vae", plain, dtype=torch.float32)
+    noisy = DecoderShape(noise=True)
+    vae = VAEObjective(vae_run(start_from=str(file), decoder=noisy), CPU).vae
+    assert all(block.noise for block in vae.config.decoder_blocks if block.kind == "res_x")
+    latent = torch.randn(1, 128, 2, 1, 1)
+    assert torch.equal(vae.decode(latent), plain.decode(latent))
+    assert latent_hash(vae) == latent_hash(plain)
+
+
+@pytest.mark.parametrize("shape", [DecoderShape(causal=False), DecoderShape(noise=True)])
+def test_other_decoders_learn_as_well(shape: DecoderShape) -> None:
+    torch.manual_seed(0)
+    objective = VAEObjective(vae_run(decoder=shape), CPU)
+    assert objective.vae.config.causal_decoder == (shape.causal is None)
+    optimiser = torch.optim.AdamW(objective.module.parameters(), 3e-3)
+    batch, losses = objective.data()[0], []
+    for _ in range(30):
+        loss, _ = objective.loss(batch, random())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    scales = [p for n, p in objective.vae.named_parameters() if "per_channel_scale" in n]
+    assert bool(scales) == shape.noise
+    assert all(scale.abs().max() > 0 for scale in scales)
+
+
+def test_later_latents_reach_a_frame_of_a_decoder_that_is_not_causal() -> None:
+    torch.manual_seed(0)
+    vae = VAEObjective(vae_run(decoder=DecoderShape(causal=False)), CPU).vae
+    randomise(vae)
+    latent = torch.randn(1, 128, 3, 1, 1)
+    other = latent.clone()
+    other[:, :, 1] += 1
+    with torch.no_grad():
+        assert (vae.decode(latent) - vae.decode(other))[:, :, 0].abs().max() > 1e-3

@@ -307,10 +307,11 @@ class Pipeline:
         sigma_B = None
         if plan.decode_sigma is not None:
             sigma_B = latent_BCTHW.new_full((1,), plan.decode_sigma)
+        drawn = torch.Generator().manual_seed(plan.seed)  # for decoders that inject noise
         if self.vae.config.causal_decoder:
-            videos = self.vae.decode_stream(latent_BCTHW, sigma_B)
+            videos = self.vae.decode_stream(latent_BCTHW, sigma_B, generator=drawn)
         else:
-            videos = iter([self.vae.decode(latent_BCTHW, sigma_B)])
+            videos = iter([self.vae.decode(latent_BCTHW, sigma_B, drawn)])
         for video_BCFHW in videos:
             _check_finite(video_BCFHW, "the frames")
             pixels_FCHW = rearrange(video_BCFHW.float(), "1 c f h w -> f c h w")

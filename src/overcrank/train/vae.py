@@ -24,7 +24,7 @@ from overcrank.metrics import psnr
 from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene, truth
-from overcrank.train.config import RunConfig
+from overcrank.train.config import DecoderShape, RunConfig
 from overcrank.train.critic import Critic, balance, game
 from overcrank.train.pictures import contact_sheet
 from overcrank.train.reconstruction import Reconstruction
@@ -52,9 +52,9 @@ class VAEObjective:
         self.held_out, self.clips = held_out, clips
         self.film = Film(config.film.file) if config.film else None
         if config.start_from is None:
-            vae = VAE(PRESETS[config.preset])
+            vae = VAE(config.decoder.of(PRESETS[config.preset]))
         else:
-            vae = load_network(config.start_from, "vae")
+            vae = _changed(load_network(config.start_from, "vae"), config.decoder)
         hardware.place(vae)
         self.judge = Reconstruction(config, hardware)
         for part in config.freeze:
@@ -127,7 +127,7 @@ class VAEObjective:
 
         plays: the critic learns, and is listened to.
         """
-        output = self.vae.decoder(noisy_BCTHW, sigma_B).float()
+        output = self.vae.decoder(noisy_BCTHW, sigma_B, generator=generator).float()
         loss, numbers = self.judge(output, video_BCFHW, actors_BFHW, generator)
         if plays and self.critic is not None:
             misled, judged = game(self.critic, output, video_BCFHW, generator)
@@ -159,9 +159,11 @@ class VAEObjective:
         """Round trip of up to eight held-out clips: decibels over the frame and on the actors."""
         vae = _autoencoder(module)
         whole, inside, pictures = [], [], []
+        drawn = torch.Generator().manual_seed(0)  # for decoders that inject noise
         for frames, actors in self._unseen():
             video = to_video(frames[None])
-            output = vae.decode(vae.encode(video.to(self.hardware.device))).float().cpu()
+            latent = vae.encode(video.to(self.hardware.device))
+            output = vae.decode(latent, generator=drawn).float().cpu()
             whole.append(psnr(output, video).item())
             if actors is not None:
                 inside.append(psnr(output, video, actors[None, None]).item())
@@ -209,6 +211,16 @@ class VAEObjective:
         if "encoder" not in self.config.freeze:
             self.measure_statistics(vae)
         save_component(folder / "vae.safetensors", "vae", vae)
+
+
+def _changed(vae: VAE, decoder: DecoderShape) -> VAE:
+    """The same weights in another architecture; noise begins with scales of 0."""
+    config = decoder.of(vae.config)
+    if config == vae.config:
+        return vae
+    other = VAE(config)
+    other.load_state_dict({**other.state_dict(), **vae.state_dict()})
+    return other
 
 
 def _autoencoder(module: nn.Module) -> VAE:

@@ -113,7 +113,11 @@ class VAE(nn.Module):
         return self.decoder(raw, self._sigma(latent_BCTHW, sigma), generator=generator)
 
     def decode_stream(
-        self, latent_BCTHW: Tensor, sigma: Tensor | None = None, chunk: int = 1
+        self,
+        latent_BCTHW: Tensor,
+        sigma: Tensor | None = None,
+        chunk: int = 1,
+        generator: torch.Generator | None = None,
     ) -> Iterator[Tensor]:
         """The frames of `decode`, first to last, `chunk` latent frames at a time.
 
@@ -123,7 +127,7 @@ class VAE(nn.Module):
         sigma_B = self._sigma(latent_BCTHW, sigma)
         memory: Memory = {}
         for piece in raw.split(chunk, dim=2):
-            yield self.decoder(piece, sigma_B, memory=memory)
+            yield self.decoder(piece, sigma_B, memory=memory, generator=generator)
 
     def _sigma(self, latent_BCTHW: Tensor, sigma: Tensor | None) -> Tensor | None:
         if sigma is None and self.config.denoises:

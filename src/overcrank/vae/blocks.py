@@ -84,14 +84,16 @@ class ResnetBlock(nn.Module):
     ) -> Tensor:
         """`embedding_BC` holds four modulation vectors; `generator` draws the injected noise."""
         shift1, scale1, shift2, scale2 = self._modulation(embedding_BC)
+        if self.noise:
+            noise1, noise2 = _noise_maps(self, x_BCTHW, memory, generator)
         h_BCTHW = F.silu(_modulate(pixel_norm(x_BCTHW), shift1, scale1))
         h_BCTHW = self.conv1(h_BCTHW, causal=causal, memory=memory)
         if self.noise:
-            h_BCTHW = h_BCTHW + _noise_map(h_BCTHW, generator) * self.per_channel_scale1[:, None]
+            h_BCTHW = h_BCTHW + noise1 * self.per_channel_scale1[:, None]
         h_BCTHW = F.silu(_modulate(pixel_norm(h_BCTHW), shift2, scale2))
         h_BCTHW = self.conv2(h_BCTHW, causal=causal, memory=memory)
         if self.noise:
-            h_BCTHW = h_BCTHW + _noise_map(h_BCTHW, generator) * self.per_channel_scale2[:, None]
+            h_BCTHW = h_BCTHW + noise2 * self.per_channel_scale2[:, None]
         if self.changes_width:
             x_BCTHW = self.conv_shortcut(self.norm3(x_BCTHW))
         return x_BCTHW + h_BCTHW
@@ -109,12 +111,16 @@ class FactorisedBlock(nn.Module):
     One norm and one modulation, since on a CPU such passes cost as much as the convolutions.
     """
 
-    def __init__(self, width: int, *, ada: bool) -> None:
+    def __init__(self, width: int, *, ada: bool, noise: bool = False) -> None:
         super().__init__()
         self.conv1 = CausalConv3d(width, width, (1, 3, 3))
         self.conv2 = CausalConv3d(width, width, (3, 1, 1))
         if ada:
             self.scale_shift_table = nn.Parameter(torch.zeros(2, width))
+        if noise:
+            self.per_channel_scale1 = nn.Parameter(torch.zeros(width, 1, 1))
+            self.per_channel_scale2 = nn.Parameter(torch.zeros(width, 1, 1))
+        self.noise = noise
 
     def forward(
         self,
@@ -123,17 +129,21 @@ class FactorisedBlock(nn.Module):
         causal: bool,
         embedding_BC: Tensor | None = None,
         memory: Memory | None = None,
-        generator: torch.Generator | None = None,  # noqa: ARG002  blocks are called alike
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """`embedding_BC` holds a shift and a scale; `generator` is not used."""
+        """`embedding_BC` holds a shift and a scale; `generator` draws the injected noise."""
         h_BCTHW = pixel_norm(x_BCTHW)
         if embedding_BC is not None:
             table = self.scale_shift_table[..., None, None, None]
             embedding = embedding_BC.unflatten(1, (2, -1))[..., None, None, None]
             shift, scale = (table + embedding).unbind(1)
             h_BCTHW = h_BCTHW * (1 + scale).to(h_BCTHW.dtype) + shift.to(h_BCTHW.dtype)
-        h_BCTHW = F.silu(self.conv1(h_BCTHW, causal=causal, memory=memory))
-        return x_BCTHW + self.conv2(h_BCTHW, causal=causal, memory=memory)
+        h_BCTHW = self.conv1(h_BCTHW, causal=causal, memory=memory)
+        if self.noise:
+            noise1, noise2 = _noise_maps(self, x_BCTHW, memory, generator)
+            h_BCTHW = h_BCTHW + noise1 * self.per_channel_scale1[:, None]
+            x_BCTHW = x_BCTHW + noise2 * self.per_channel_scale2[:, None]
+        return x_BCTHW + self.conv2(F.silu(h_BCTHW), causal=causal, memory=memory)
 
 
 class ResStack(nn.Module):
@@ -147,7 +157,7 @@ class ResStack(nn.Module):
             vectors = 2 if config.factorised else 4
             self.time_embedder = SigmaEmbedder(vectors * width, config.sigma_hidden)
         self.res_blocks = nn.ModuleList(
-            FactorisedBlock(width, ada=ada)
+            FactorisedBlock(width, ada=ada, noise=noise)
             if config.factorised
             else ResnetBlock(width, width, ada=ada, noise=noise)
             for _ in range(layers)
@@ -185,8 +195,22 @@ def _modulate(x_BCTHW: Tensor, shift: Tensor | None, scale: Tensor | None) -> Te
     return torch.addcmul(shift, x_BCTHW, 1 + scale)
 
 
-def _noise_map(like_BCTHW: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One random picture, the same for all frames, channels and samples (as upstream)."""
-    size = like_BCTHW.shape[-2:]
-    noise = torch.randn(size, generator=generator, dtype=torch.float32)
-    return noise.to(like_BCTHW)
+def _noise_maps(
+    block: nn.Module, like_BCTHW: Tensor, memory: Memory | None, generator: torch.Generator | None
+) -> Tensor:
+    """Two random pictures (2, H, W), each for all frames, channels and samples (as upstream).
+
+    A stream keeps those of its first chunk.
+    """
+    seen = None if memory is None else memory.get(block)
+    if seen is None:
+        device = None if generator is None else generator.device
+        size = like_BCTHW.shape[-2:]
+        drawn = [
+            torch.randn(size, generator=generator, dtype=torch.float32, device=device)
+            for _ in range(2)
+        ]
+        seen = torch.stack(drawn).to(like_BCTHW)
+    if memory is not None:
+        memory[block] = seen
+    return seen

@@ -7,6 +7,7 @@ from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Strict
 from overcrank.train.config.clips import Clips
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
+from overcrank.train.config.decoder import DecoderShape
 from overcrank.train.config.joint import Joint
 from overcrank.train.config.learn import Conditions, Distil, Optim
 from overcrank.train.config.losses import VAELoss
@@ -16,6 +17,7 @@ from overcrank.train.config.run import RunConfig
 __all__ = [
     "Clips",
     "Conditions",
+    "DecoderShape",
     "Distil",
     "FilmShare",
     "Joint",

@@ -10,15 +10,16 @@ from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Count, Strict
 from overcrank.train.config.clips import Clips
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
+from overcrank.train.config.decoder import DecoderShape
 from overcrank.train.config.joint import Joint
 from overcrank.train.config.learn import Conditions, Distil, Optim
 from overcrank.train.config.losses import VAELoss
 
 ONLY_FOR = {
-    "vae": ("freeze", "loss", "film", "clips"),
+    "vae": ("freeze", "decoder", "loss", "film", "clips"),
     "transformer": ("vae", "latents", "conditions", "lora"),
     "distil": ("vae", "latents", "conditions", "distil"),
-    "joint": ("loss", "conditions", "joint"),
+    "joint": ("decoder", "loss", "conditions", "joint"),
 }
 """Keys that not every kind of run understands."""
 
@@ -37,6 +38,7 @@ class RunConfig(Strict):
     freeze: list[Literal["encoder", "decoder"]] = Field(default=[], max_length=1)
     """Parts of the network that stay as they are. With the encoder frozen, the latents and their
     statistics do too, and a transformer trained on them still fits."""
+    decoder: DecoderShape = DecoderShape()
     seed: int = Field(default=0, ge=0, lt=2**31)
     steps: Count
     stages: list[Stage] = Field(min_length=1)
@@ -147,6 +149,7 @@ GROUPS: dict[str, type[Strict]] = {
     "": RunConfig,
     "stages": Stage,
     "optim": Optim,
+    "decoder": DecoderShape,
     "loss": VAELoss,
     "latents": Latents,
     "scenes": Scenes,
