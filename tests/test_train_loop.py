@@ -233,9 +233,37 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None
     with torch.no_grad():
         objective.module.decoder.conv_out.conv.bias.fill_(float("nan"))
     before = objective.module.encoder.conv_in.conv.weight.clone()
-    with pytest.raises(RunError, match="step 0"):
+    with pytest.raises(
+        RunError,
+        match=r"step 0 .*: got loss nan, norm nan, l1 nan,.* not finite: encoder.+: nothing was",
+    ):
         train(config, objective, tmp_path, lambda _event: None, CPU)
     assert torch.equal(objective.module.encoder.conv_in.conv.weight, before)
+
+
+def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    class Steep(Line):
+        """The root of zero has no slope."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = torch.nn.ModuleDict(
+                {"a": torch.nn.Linear(1, 1), "b": torch.nn.Linear(1, 1), "c": torch.nn.Linear(1, 1)}
+            )
+
+        def loss(self, batch: One, _generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            fine, zero = self.module["a"](batch.x).sum(), 0 * self.module["b"](batch.x).sum()
+            if self.steps < 2:
+                self.steps += 1
+                zero = zero + 1
+            return fine.square() + zero.sqrt(), {"fine": fine.detach()}
+
+    objective = Steep()
+    with pytest.raises(
+        RunError, match=r"step 2 .* got loss .*, norm nan, fine .*: b\.weight: nothing"
+    ):
+        train(vae_run(save_every=9), objective, tmp_path, lambda _event: None, CPU)
+    assert all(bool(parameter.isfinite().all()) for parameter in objective.module.parameters())
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from overcrank.data.crops import Crops
+from overcrank.errors import RequestError
 from overcrank.train.workers import Workers
 
 AVERAGE = """
@@ -20,9 +21,11 @@ with join_workers() as workers:
     module = torch.nn.BatchNorm1d(3)
     module.weight.grad = torch.arange(3.0) + workers.rank
     module.running_mean.fill_(4.0 * workers.rank)
-    workers.average(module)
-    assert module.bias.grad is None
-    assert module.weight.grad.tolist() == [0.5, 1.5, 2.5], module.weight.grad
+    if workers.rank == 1:
+        module.bias.grad = torch.ones(3)
+    workers.join(module)
+    assert module.bias.grad.tolist() == [1.0] * 3, "one process had none"
+    assert module.weight.grad.tolist() == [1.0, 3.0, 5.0], module.weight.grad
     assert module.running_mean.tolist() == [2.0] * 3
     assert workers.any(workers.rank == 1)
     assert not workers.any(False)
@@ -55,12 +58,20 @@ def torchrun(*command: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_two_workers_share_the_samples_of_a_batch() -> None:
-    batch = Crops(torch.arange(5), torch.arange(5) > 2)
-    parts = [Workers(rank, 2).part(batch) for rank in range(2)]
-    assert [part.frames.tolist() for part in parts] == [[0, 2, 4], [1, 3]]
-    assert parts[1].actors.tolist() == [False, True]
-    assert Workers().part(batch) is batch
+def test_a_batch_is_divided_among_processes_and_their_parts() -> None:
+    batch = Crops(torch.arange(7), torch.arange(7) > 2)
+    one, two = (list(Workers(rank, 2).parts(batch)) for rank in range(2))
+    assert [part.batch.frames.tolist() for part in one + two] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert two[0].batch.actors.tolist() == [False, True, True]
+    assert [part.share for part in one + two] == [4 / 7, 3 / 7]
+    alone = list(Workers().parts(batch, 2))
+    assert [part.batch.frames.tolist() for part in alone] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert [part.number for part in alone] == [0, 1]
+    three = [part for rank in range(3) for part in Workers(rank, 3).parts(batch, 2)]
+    assert [part.number for part in three] == list(range(6))
+    assert sum(part.share for part in three) == pytest.approx(1)
+    with pytest.raises(RequestError, match="got 7 samples for 8 parts .4 processes, accumulate 2"):
+        list(Workers(0, 4).parts(batch, 2))
 
 
 @pytest.mark.slow

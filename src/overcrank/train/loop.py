@@ -5,7 +5,7 @@ only, so a resumed run goes on as if it had not stopped, to the last bit.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from overcrank.errors import RunError
 from overcrank.runtime import Hardware
 from overcrank.train.config import Optim, RunConfig
 from overcrank.train.learnt import Learnt
+from overcrank.train.memory import recompute
 from overcrank.train.record import Event, Objective, Record, make_writable, steps_done
 from overcrank.train.signals import asked_to_stop, stay
 from overcrank.train.state import load_state, save_state
@@ -45,6 +46,8 @@ def train(
     learnt = Learnt.begin(objective.module, config.optim)
     if begin:
         load_state(folder, learnt)
+    if config.recompute:
+        recompute(objective.module)
     loader = DataLoader(
         Subset(objective.data(), range(begin, config.steps)),
         batch_size=None,
@@ -94,21 +97,33 @@ def _learn(
     workers: Workers,
 ) -> dict[str, Tensor]:
     """One step on one batch: the loss, the gradient's norm, and what the objective adds."""
-    for group in learnt.optimiser.param_groups:
+    module, optimiser = learnt.module, learnt.optimiser
+    for group in optimiser.param_groups:
         group["lr"] = group["scale"] * learning_rate(config.optim, step, config.steps)
-    seed = random.Random(f"overcrank step {config.seed}/{step}/{workers.rank}").getrandbits(63)
-    torch.manual_seed(seed)  # for what draws without being given a generator
-    generator = torch.Generator(hardware.device).manual_seed(seed)
-    mine = on_device(workers.part(batch), hardware.device)
-    learnt.optimiser.zero_grad()
-    with _mixed(hardware):
-        loss, numbers = objective.loss(mine, generator)
-    loss.backward()
-    workers.average(learnt.module)
-    norm = nn.utils.clip_grad_norm_(learnt.module.parameters(), config.optim.clip)
-    _check_finite(step, loss, norm)
-    learnt.optimiser.step()
-    return {"loss": loss.detach(), "norm": norm, **numbers}
+    optimiser.zero_grad()
+    logs, loss = [], torch.zeros((), device=hardware.device)
+    for part in workers.parts(batch, config.accumulate):
+        generator = _random_numbers(config.seed, step, part.number, hardware.device)
+        with _mixed(hardware):
+            of_part, numbers = objective.loss(on_device(part.batch, hardware.device), generator)
+        (part.share * of_part).backward()
+        loss += part.share * of_part.detach()
+        logs.append(numbers)
+    workers.join(module)
+    workers.sum(loss)
+    norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    if not bool(torch.isfinite(loss + norm)):
+        raise _not_finite(step, {"loss": loss, "norm": norm}, logs, module)
+    nn.utils.clip_grads_with_norm_(module.parameters(), config.optim.clip, norm)
+    optimiser.step()
+    return {"loss": loss, "norm": norm, **_together(logs)}
+
+
+def _random_numbers(seed: int, step: int, part: int, device: torch.device) -> torch.Generator:
+    """For one part of one step. What draws without being given a generator is seeded, too."""
+    own = random.Random(f"overcrank step {seed}/{step}/{part}").getrandbits(63)
+    torch.manual_seed(own)
+    return torch.Generator(device).manual_seed(own)
 
 
 def _mixed(hardware: Hardware) -> torch.autocast:
@@ -136,9 +151,28 @@ def learning_rate(optim: Optim, step: int, steps: int) -> float:
     return optim.lr * rise * fall
 
 
-def _check_finite(step: int, loss: Tensor, norm: Tensor) -> None:
-    if not bool(torch.isfinite(loss + norm)):
-        raise RunError(
-            f"step {step}: the loss is {loss.item()} and the gradient's norm {norm.item()}: "
-            "nothing was changed; try a lower optim.lr"
-        )
+def _together(logs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Numbers of a batch from those of its parts, of which some may not have all."""
+    names = dict.fromkeys(name for log in logs for name in log)
+    return {n: torch.stack([log[n] for log in logs if n in log]).nanmean() for n in names}
+
+
+def _not_finite(
+    step: int, whole: dict[str, Tensor], logs: Sequence[dict[str, Tensor]], module: nn.Module
+) -> RunError:
+    """Where it shows: the parts of the loss, and the first gradient in the network's order."""
+    unlike = (log for log in logs if not all(bool(value.isfinite()) for value in log.values()))
+    numbers = {**whole, **next(unlike, logs[-1])}
+    said = ", ".join(f"{name} {value.item():.4g}" for name, value in numbers.items())
+    first = next(
+        (
+            name
+            for name, parameter in module.named_parameters()
+            if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
+        ),
+        "none: only their sum is too large",
+    )
+    return RunError(
+        f"step {step} is not finite: got {said}; the first gradient that is not finite: {first}: "
+        "nothing was changed; try a lower optim.lr, or precision=float32"
+    )

@@ -9,13 +9,26 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from overcrank.errors import RequestError
+
 BatchT = TypeVar("BatchT")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[BatchT]):
+    """Some samples of a batch, which are computed at once."""
+
+    number: int
+    """Among the parts of all processes."""
+    share: float
+    """Of the batch's samples."""
+    batch: BatchT
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +38,59 @@ class Workers:
     rank: int = 0
     count: int = 1
 
-    def part(self, batch: BatchT) -> BatchT:
-        """Every `count`-th sample of a dataclass of tensors whose first axis counts samples."""
-        if self.count == 1:
-            return batch
+    def parts(self, batch: BatchT, each: int = 1) -> Iterator[Part[BatchT]]:
+        """The parts of a batch that are this process's, `each` for every process.
+
+        The batch is a dataclass of tensors whose first axis counts samples; the n-th of N parts
+        has every N-th sample, from the n-th on. Raises RequestError if there are too few.
+        """
         given: Any = batch
-        parts = {f.name: getattr(given, f.name)[self.rank :: self.count] for f in fields(given)}
-        mine: BatchT = replace(given, **parts)
-        return mine
+        tensors = {field.name: getattr(given, field.name) for field in fields(given)}
+        samples, of = len(next(iter(tensors.values()))), self.count * each
+        if samples < of:
+            raise RequestError(
+                f"a batch cannot be divided: got {samples} samples for {of} parts "
+                f"({self.count} processes, accumulate {each}): make batches larger, or have fewer"
+            )
+        for number in range(self.rank * each, (self.rank + 1) * each):
+            mine = {name: tensor[number::of] for name, tensor in tensors.items()}
+            share = len(range(number, samples, of)) / samples
+            yield Part(number, share, replace(given, **mine))
 
     @torch.no_grad()
-    def average(self, module: nn.Module) -> None:
-        """Replace gradients and buffers by their mean over the processes."""
+    def join(self, module: nn.Module) -> None:
+        """Replace gradients by their sum over the processes, and buffers by their mean.
+
+        A parameter that has a gradient in one process has one in all of them.
+        """
         if self.count == 1:
             return
-        tensors: list[Tensor] = [p.grad for p in module.parameters() if p.grad is not None]
-        tensors += [buffer for buffer in module.buffers() if buffer.is_floating_point()]
-        flat = torch.cat([tensor.flatten().float() for tensor in tensors])
-        dist.all_reduce(flat)
-        flat /= self.count
-        sizes = [tensor.numel() for tensor in tensors]
-        for tensor, mean in zip(tensors, flat.split(sizes), strict=True):
-            tensor.copy_(mean.view_as(tensor))
+        learnt = [p for p in module.parameters() if p.requires_grad]
+        has_one = self.sum(torch.tensor([float(p.grad is not None) for p in learnt]))
+        grads = []
+        for parameter, somewhere in zip(learnt, has_one.tolist(), strict=True):
+            if somewhere:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                grads.append(parameter.grad)
+        buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+        tensors = [*grads, *buffers]
+        flat = self.sum(torch.cat([tensor.flatten().float() for tensor in tensors]))
+        sums = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, sums, strict=True):
+            tensor.copy_(total.view_as(tensor))
+        for buffer in buffers:
+            buffer.div_(self.count)
+
+    def sum(self, mine: Tensor) -> Tensor:
+        """Over the processes, in place."""
+        if self.count > 1:
+            dist.all_reduce(mine)
+        return mine
 
     def any(self, mine: bool) -> bool:
         """Whether it is so in any of the processes."""
-        if self.count == 1:
-            return mine
-        flag = torch.tensor(float(mine))
-        dist.all_reduce(flag)
-        return bool(flag)
+        return bool(self.sum(torch.tensor(float(mine))))
 
     def wait(self) -> None:
         """Until all processes are here."""

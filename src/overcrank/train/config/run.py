@@ -57,6 +57,10 @@ class RunConfig(Strict):
     """Train additions to the layers of `start_from` instead of all its weights."""
     joint: Joint = Joint()
     precision: Literal["auto", "float32"] = "auto"
+    accumulate: Count = 1
+    """Each batch is computed in so many parts, one after another, for less memory."""
+    recompute: bool = False
+    """Compute the inside of blocks again in the backward pass instead of keeping it."""
     log_every: Count = 20
     save_every: Count = 500
 
