@@ -75,14 +75,15 @@ def scene(number: int, split: str) -> Scene:
 
 
 def clips(path: Path, numbers: Sequence[int], split: str) -> Clips:
-    """Read them, or render and caption them first where there is no such file."""
+    """Read the first ones of a file, or render and caption them where there is none."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(_make([scene(number, split) for number in numbers]), path)
-    found = Clips(**load_file(path))
-    if len(found) != len(numbers):
-        raise SystemExit(f"{path} holds {len(found)} clips, not {len(numbers)}: delete it")
-    return found
+    tensors = load_file(path)
+    if len(tensors["frames"]) < len(numbers):
+        raise SystemExit(f"{path} holds fewer than {len(numbers)} clips: delete it")
+    empty = tensors.pop("empty")
+    return Clips(**{name: all_B[: len(numbers)] for name, all_B in tensors.items()}, empty=empty)
 
 
 def _make(scenes: Sequence[Scene]) -> dict[str, Tensor]:

@@ -42,9 +42,9 @@ from overcrank.train.vae import to_frames, to_video
 from overcrank.vae.config import Block, VAEConfig
 from overcrank.weights.store import load_component
 
-TRAIN, ASKED, TRUE = 4096, 256, 512
+TRAIN, ASKED, TRUE = 2048, 256, 512
 """Clips to learn from, captions that are asked for, true clips that are compared with."""
-TERA = (3.0, 5.0)
+TERA = (2.5, 4.0)
 """Floating point operations of the autoencoder's and the transformer's training, in 10^12."""
 HANDED_OVER = 0.05
 """Where the sampler stops and the decoder takes over."""
@@ -78,6 +78,7 @@ VARIANTS = {
     "both": Variant(attention="both"),
     "clean": Variant(vae="clean", loss={"max_sigma": 0.0}, end=0.0),
     "no-wavelet": Variant(vae="no-wavelet", loss={"wavelet": 0.0}),
+    "gan": Variant(vae="gan", loss={"gan": 0.3}),
 }
 
 
@@ -131,7 +132,7 @@ def run_config(kind: str, preset: str, seed: int, steps: int, loss: dict[str, fl
     """A run of the repository's loop; each part falls over its last half."""
     rest: dict[str, Any]
     if kind == "vae":
-        rest = {"loss": {**LOSS, **loss}}
+        rest = {"loss": {**LOSS, "gan_from": steps // 2, **loss}}
     else:
         held = [{"clips": TRAIN, "frames": SIZE.frames, "size": SIZE.width}]
         conditions = {"first_frame": 0.0, "drop_text": 0.1}
@@ -151,11 +152,12 @@ def run_config(kind: str, preset: str, seed: int, steps: int, loss: dict[str, fl
 
 def learn(folder: Path, make: Any, tera: float, hardware: Hardware) -> Any:
     """Train what `make(steps)` makes for so many operations; returns the objective."""
-    probe = make(1)
+    probe = make(2)
     with FlopCounterMode(display=False) as counter, torch.autocast("cpu", hardware.dtype):
-        loss, _ = probe.loss(probe.data()[0], torch.Generator().manual_seed(0))
-        loss.backward()
-    each = counter.get_total_flops()
+        for step in range(2):  # some losses begin in the middle of a run
+            loss, _ = probe.loss(probe.data()[step], torch.Generator().manual_seed(0))
+            loss.backward()
+    each = counter.get_total_flops() / 2
     steps = max(2, round(tera * 1e12 / each))
     objective = make(steps)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -232,7 +234,7 @@ def train_transformer(
         if last and variant.vae in ("base", "clean") and variant.attention == "full":
             ends = {0.0, variant.end}
             for count, end in ((n, end) for n in (2, 4, 10) for end in sorted(ends)):
-                several = world.judged(clips_of(module, world.asked, count, end))
+                several = world.judged(clips_of(module, world.asked // 2, count, end))
                 found |= {f"{count} steps to {end}, {k}": v for k, v in several.items()}
         return found
 
@@ -259,6 +261,7 @@ def main() -> None:
     parser.add_argument("variant", choices=VARIANTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("runs/thesis"))
+    parser.add_argument("--vae-only", action="store_true", help="leave out the transformer")
     parser.add_argument("--tera", type=float, nargs=2, default=TERA)
     parser.add_argument("--clips", type=int, nargs=3, default=(TRAIN, ASKED, TRUE))
     wish = parser.parse_args()
@@ -267,6 +270,8 @@ def main() -> None:
     world = World.of(wish.folder, tuple(wish.clips))
     folder = wish.folder / f"vae-{variant.vae.replace(':', '-')}-{wish.seed}"
     network = train_vae(variant, world, folder, wish.seed, wish.tera[0])
+    if wish.vae_only:
+        return
     folder = wish.folder / f"{wish.variant.replace(':', '-')}-{wish.seed}"
     train_transformer(variant, world, network, folder, wish.seed, wish.tera[1])
 

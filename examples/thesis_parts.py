@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from overcrank.data.batches import Batch
-from overcrank.data.crops import Crops
+from overcrank.data.crops import Crops, Numbered, NumberedCrops
 from overcrank.flow import Guidance, Schedule, euler, guided
 from overcrank.metrics import psnr
 from overcrank.runtime import Hardware, precision
@@ -59,11 +59,10 @@ class OnClips(VAEObjective):
         super().__init__(config, hardware)
         self.train, self.test = train, test
 
-    def data(self) -> Dataset[Any]:
+    def data(self) -> Dataset[NumberedCrops]:
         config = self.config
-        return Steps(
-            self._crops, len(self.train), config.stages[0].batch, config.steps, config.seed
-        )
+        batch, clips = config.stages[0].batch, len(self.train)
+        return Numbered(Steps(self._crops, clips, batch, config.steps, config.seed))
 
     def _crops(self, picks_B: Tensor, _dice: torch.Generator) -> Crops:
         return Crops(self.train.frames[picks_B], self.train.masks[picks_B])
@@ -72,7 +71,7 @@ class OnClips(VAEObjective):
     def evaluate(self, module: nn.Module, _folder: Path, _step: int) -> dict[str, float]:
         """Decibels of round trips of held-out clips, over the frame and on the actors."""
         frames, masks = self.test.frames[:64], self.test.masks[:64]
-        output, video = round_trip(module, frames), to_video(frames)
+        output, video = round_trip(autoencoder(module), frames), to_video(frames)
         return {
             "held_out_psnr": psnr(output, video).mean().item(),
             "held_out_actor_psnr": psnr(output, video, masks[:, None]).mean().item(),
@@ -80,11 +79,17 @@ class OnClips(VAEObjective):
 
     @torch.no_grad()
     def export(self, module: nn.Module, folder: Path) -> None:
-        raw = [module.posterior(to_video(f)).mean_BCTHW for f in self.train.frames[:512].split(64)]
-        flat = torch.cat(raw).double().movedim(1, 0).flatten(1)
-        module.per_channel_statistics.mean.copy_(flat.mean(1))
-        module.per_channel_statistics.std.copy_(flat.std(1))
-        save_component(folder / "vae.safetensors", "vae", module)
+        vae, pieces = autoencoder(module), self.train.frames[:256].split(AT_ONCE)
+        raw = torch.cat([vae.posterior(to_video(piece)).mean_BCTHW for piece in pieces])
+        flat = raw.double().movedim(1, 0).flatten(1)
+        vae.per_channel_statistics.mean.copy_(flat.mean(1))
+        vae.per_channel_statistics.std.copy_(flat.std(1))
+        save_component(folder / "vae.safetensors", "vae", vae)
+
+
+def autoencoder(module: nn.Module) -> VAE:
+    """The one in what is trained, which may have a critic beside it."""
+    return module["vae"] if isinstance(module, nn.ModuleDict) else module
 
 
 def round_trip(vae: VAE, frames_BFHWC: Tensor) -> Tensor:
