@@ -44,7 +44,7 @@ from overcrank.weights.store import load_component
 
 TRAIN, ASKED, TRUE = 2048, 256, 512
 """Clips to learn from, captions that are asked for, true clips that are compared with."""
-TERA = (2.5, 4.0)
+TERA = (1.5, 2.5)
 """Floating point operations of the autoencoder's and the transformer's training, in 10^12."""
 HANDED_OVER = 0.05
 """Where the sampler stops and the decoder takes over."""
@@ -224,7 +224,7 @@ def train_transformer(
     def measure(module: nn.Module, step: int) -> dict[str, float]:
         last = step == objective.config.steps
         made = clips_of(
-            module, world.asked if last else world.asked // 2, SAMPLER_STEPS, variant.end
+            module, world.asked if last else world.asked // 4, SAMPLER_STEPS, variant.end
         )
         found = {**held_out_loss(module, world.test, test_BCTHW), **world.judged(made)}
         if last:
@@ -233,7 +233,7 @@ def train_transformer(
             contact_sheet(rows, folder / "sheet.png")
         if last and variant.vae in ("base", "clean") and variant.attention == "full":
             ends = {0.0, variant.end}
-            for count, end in ((n, end) for n in (2, 4, 10) for end in sorted(ends)):
+            for count, end in ((n, end) for n in (2, 10) for end in sorted(ends)):
                 several = world.judged(clips_of(module, world.asked // 2, count, end))
                 found |= {f"{count} steps to {end}, {k}": v for k, v in several.items()}
         return found
