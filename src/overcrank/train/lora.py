@@ -6,11 +6,9 @@
 arXiv:2106.09685, section 4.1.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -19,7 +17,6 @@ from torch.nn import functional
 
 from overcrank.errors import RequestError
 from overcrank.train.config import Lora
-from overcrank.transformer import Transformer
 from overcrank.weights.files import write_atomically
 
 
@@ -43,64 +40,30 @@ class Addition(nn.Linear):
         return plain + (self.scale * functional.linear(added, self.up)).to(plain.dtype)
 
 
-class Adapted(Transformer):
-    """A transformer of which the additions are trained, saved and averaged, and nothing else.
-
-    It takes over the weights of `base`. Its copies share what is frozen.
-    """
-
-    def __init__(self, base: Transformer, lora: Lora, seed: int = 0) -> None:
-        with torch.device("meta"):
-            super().__init__(base.config)
-        self.load_state_dict(base.state_dict(), assign=True)
-        self.requires_grad_(False)
-        dice = torch.Generator().manual_seed(seed)
-        names = _targets(self, lora.targets)
-        for name in names:
-            layer = self.get_submodule(name)
-            assert isinstance(layer, nn.Linear)
-            self.set_submodule(name, Addition(layer, lora.rank, lora.alpha / lora.rank, dice))
-        hooked: Any = self  # torch does not annotate these
-        hooked.register_state_dict_post_hook(_leave_out_frozen)
-        hooked.register_load_state_dict_post_hook(_miss_no_frozen)
-
-    def additions(self) -> Iterator[tuple[str, Addition]]:
-        """By the names of their layers."""
-        for name, module in self.named_modules():
-            if isinstance(module, Addition):
-                yield name, module
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Adapted":
-        memo.update({id(p): p for p in self.parameters() if not p.requires_grad})
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return copied
+def adapt(network: nn.Module, lora: Lora, seed: int = 0) -> None:
+    """Freeze a transformer and put additions to its layers, in place."""
+    network.requires_grad_(False)
+    dice = torch.Generator().manual_seed(seed)
+    for name in _targets(network, lora.targets):
+        layer = network.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        network.set_submodule(name, Addition(layer, lora.rank, lora.alpha / lora.rank, dice))
 
 
-def _leave_out_frozen(
-    network: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object
-) -> None:
-    for name in _frozen(network):
-        del state[prefix + name]
+def additions(network: nn.Module) -> Iterator[tuple[str, Addition]]:
+    """By the names of their layers."""
+    for name, module in network.named_modules():
+        if isinstance(module, Addition):
+            yield name, module
 
 
-def _miss_no_frozen(network: nn.Module, found: Any) -> None:
-    """Of a state without what is frozen, nothing is missing."""
-    found.missing_keys[:] = sorted(set(found.missing_keys) - _frozen(network))
-
-
-def _frozen(network: nn.Module) -> set[str]:
-    return {name for name, p in network.named_parameters() if not p.requires_grad}
-
-
-def save_lora(path: Path, network: Adapted, metadata: Mapping[str, str]) -> None:
+def save_lora(path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
     """Write the additions as diffusers names them, float32, with alpha / rank multiplied in.
 
     So alpha equals the rank, which is what readers assume of a file that states no alpha.
     """
     tensors: dict[str, Tensor] = {}
-    for name, addition in network.additions():
+    for name, addition in additions(network):
         tensors[f"transformer.{name}.lora_A.weight"] = addition.down
         tensors[f"transformer.{name}.lora_B.weight"] = addition.scale * addition.up
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -109,12 +72,12 @@ def save_lora(path: Path, network: Adapted, metadata: Mapping[str, str]) -> None
         temporary.chmod(0o644)  # save_file leaves it readable for its owner alone
 
 
-def _targets(network: Transformer, ends: list[str]) -> list[str]:
+def _targets(network: nn.Module, ends: list[str]) -> list[str]:
     """Layers in the blocks by the ends of their names; each end has to name some."""
     layers = [
-        f"transformer_blocks.{name}"
-        for name, module in network.transformer_blocks.named_modules()
-        if isinstance(module, nn.Linear)
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and name.startswith("transformer_blocks.")
     ]
     for end in ends:
         if not any(name.endswith(f".{end}") for name in layers):

@@ -19,7 +19,7 @@ from overcrank.shapes import ClipSize
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, draw_levels, flow_loss
 from overcrank.train.loop import on_device
-from overcrank.train.lora import Adapted, save_lora
+from overcrank.train.lora import adapt, save_lora
 from overcrank.transformer import PRESETS, Transformer
 from overcrank.weights import load_network, save_component
 
@@ -86,7 +86,7 @@ class TransformerObjective:
         """Write `transformer.safetensors`, or what was added to it as `lora.safetensors`."""
         assert isinstance(module, Transformer)
         extra = {"latent_hash": self.latent_hash}
-        if isinstance(module, Adapted):
+        if self.config.lora is not None:
             save_lora(folder / "lora.safetensors", module, extra)
             return
         save_component(folder / "transformer.safetensors", "transformer", module, extra=extra)
@@ -94,15 +94,16 @@ class TransformerObjective:
 
 def start_transformer(config: RunConfig, hardware: Hardware) -> Transformer:
     """New, or what the run starts from, with the additions of a LoRA if it trains one."""
-    if config.start_from is None:
-        new = Transformer(PRESETS[config.preset])
-        new.initialise()
-        return new
-    if config.lora is None:
-        return load_network(config.start_from, "transformer")
     # What is frozen is as precise as it is computed with.
-    base = load_network(config.start_from, "transformer", hardware.dtype)
-    return Adapted(base, config.lora, config.seed)
+    dtype = torch.float32 if config.lora is None else hardware.dtype
+    if config.start_from is None:
+        network = Transformer(PRESETS[config.preset])
+        network.initialise()
+    else:
+        network = load_network(config.start_from, "transformer", dtype)
+    if config.lora is not None:
+        adapt(network, config.lora, config.seed)
+    return network
 
 
 def latent_batches(config: RunConfig, caches: Mapping[ClipSize, LatentCache]) -> LatentBatches:
