@@ -276,3 +276,11 @@ def test_wide_matrices_learn_more_slowly() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(32, 4))
     groups = parameter_groups(module, 16)
     assert {group["scale"]: len(group["params"]) for group in groups} == {1.0: 3, 0.5: 1}
+
+
+def test_parts_learn_at_their_own_pace() -> None:
+    module = torch.nn.ModuleDict({"a": torch.nn.Linear(8, 4), "b": torch.nn.Linear(32, 4)})
+    groups = parameter_groups(module, 16, {"b.": 6.0})
+    assert {group["scale"]: len(group["params"]) for group in groups} == {1.0: 2, 3.0: 1, 6.0: 1}
+    with pytest.raises(RequestError, match="got c: .* names of parameters: a, b"):
+        parameter_groups(module, None, {"c": 2.0})

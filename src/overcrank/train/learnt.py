@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from overcrank.errors import RequestError
 from overcrank.train.config import Optim
 
 
@@ -27,7 +28,7 @@ class Learnt:
         """As at step 0: the average is the weights, the optimiser has seen nothing."""
         blank = _without_weights(module)
         optimiser = torch.optim.AdamW(
-            parameter_groups(module, optim.fan_in),
+            parameter_groups(module, optim.fan_in, optim.pace),
             lr=optim.lr,
             betas=optim.betas,
             weight_decay=optim.weight_decay,
@@ -76,14 +77,24 @@ class Learnt:
                 self.optimiser.state[like][key] = moment.detach()
 
 
-def parameter_groups(module: nn.Module, fan_in: int | None) -> list[dict[str, Any]]:
-    """Parameters by the factor on their learning rate (see `Optim.fan_in`)."""
+def parameter_groups(
+    module: nn.Module, fan_in: int | None, pace: Mapping[str, float] = {}
+) -> list[dict[str, Any]]:
+    """Parameters by the factor on their learning rate (see `Optim.fan_in` and `Optim.pace`)."""
+    named = {name: each for name, each in module.named_parameters() if each.requires_grad}
+    for part in pace:
+        if not any(name.startswith(part) for name in named):
+            parts = sorted({name.partition(".")[0] for name in named})
+            raise RequestError(
+                f"optim.pace names a part that does not learn: got {part}: right are beginnings "
+                f"of the names of parameters: {', '.join(parts)}"
+            )
     groups: dict[float, list[nn.Parameter]] = {}
-    for parameter in module.parameters():
-        if not parameter.requires_grad:
-            continue
+    for name, parameter in named.items():
         inputs = parameter[0].numel() if parameter.ndim > 1 else 1
         scale = min(1.0, fan_in / inputs) if fan_in else 1.0
+        for part, factor in pace.items():
+            scale *= factor if name.startswith(part) else 1.0
         groups.setdefault(scale, []).append(parameter)
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
 

@@ -21,6 +21,9 @@ class Optim(Strict):
     fan_in: Count | None = None
     """Matrices with more inputs than this learn at a rate that falls as 1 / inputs, so that one
     step changes every layer's output by about as much. Yang et al., arXiv:2203.03466, table 8."""
+    pace: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """Factors on the rate of parts, by the beginnings of their parameters' names, such as
+    {transformer: 3.0} in a joint run."""
 
 
 class Conditions(Strict):
