@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from overcrank.data.latents import share_of_tokens
+from overcrank.data.originals import share_of_tokens
 from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder
 from overcrank.toybox import Scene, actor_mask, caption, render, sample_scene

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from overcrank.data import latents
 from overcrank.data.batches import LatentBatches
-from overcrank.data.latents import CacheSpec, LatentCache, Makers, key_frames, make_cache
+from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
+from overcrank.data.originals import FRAME_RATES, ToyOriginals, key_frames
 from overcrank.data.world import SOLIDS
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
@@ -54,7 +55,8 @@ def encode(frames_BFHW3: Tensor) -> Tensor:
 
 def make(folder: Path, spec: CacheSpec = SPEC, processes: int = 0, turn: tuple[int, int] = (0, 1)):
     text = WordLengths()
-    makers = Makers(SOLIDS, encode, text, processes)
+    clips = ToyOriginals(SOLIDS, spec.size, seed=spec.seed, captions=spec.captions)
+    makers = Makers(clips, encode, text, processes)
     make_cache(folder, spec, makers, lambda _done, _total: None, turn)
     return text
 
@@ -71,7 +73,7 @@ def test_a_clip_is_a_function_of_seed_and_index(tmp_path: Path) -> None:
     cache = LatentCache(tmp_path, SPEC)
     for index in (0, 3, 11):
         clip, scene = cache[index], sample_scene(3 * 2**32 + index)
-        assert clip.frame_rate == latents.FRAME_RATES[index % 5]
+        assert clip.frame_rate == FRAME_RATES[index % 5]
         frames = render(scene, SPEC.size, clip.frame_rate)
         torch.testing.assert_close(clip.latent_CTHW, encode(frames[None])[0], atol=1e-3, rtol=0)
         for voice, embeds in enumerate(clip.texts):
@@ -123,17 +125,17 @@ def test_a_cache_of_another_world_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_step_draws_from_its_own_cache(tmp_path: Path) -> None:
-    large = replace(SPEC, size=ClipSize(9, 64, 32))
+    small = replace(SPEC, held_out=2)
+    large = replace(small, size=ClipSize(9, 64, 32))
     make(tmp_path / "small")
     make(tmp_path / "large", large)
-    caches = [LatentCache(tmp_path / "small", SPEC), LatentCache(tmp_path / "large", large)]
+    caches = [LatentCache(tmp_path / "small", small), LatentCache(tmp_path / "large", large)]
     batches = LatentBatches(
         lambda step: caches[step % 2],
         lambda step: (4, 3 - step % 2, 99),
         steps=2,
         seed=0,
         drop_text=0.0,
-        held_out=2,
     )
     for step, frames in enumerate((25, 9)):
         batch = batches[step]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from overcrank.data.crops import ToyCrops
-from overcrank.data.latents import share_of_tokens
+from overcrank.data.originals import share_of_tokens
 from overcrank.data.world import SOLIDS, World
 from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from overcrank.errors import RequestError
+from overcrank.errors import ModelError, RequestError
 from overcrank.runtime import choose
 from overcrank.train import build_objective, read_config, train
+from overcrank.vae import PRESETS as VAES
 from overcrank.vae import VAE
-from overcrank.weights import load_component
+from overcrank.weights import load_component, save_component
 from prepared_clips import write_clips
 
 CPU = choose("cpu", "float32")
@@ -69,3 +70,94 @@ def test_clips_that_cannot_be_used_are_refused(
             read_config("pocket-vae", changes), tmp_path / "run", lambda _event: None, CPU
         )
     assert not (tmp_path / "run").exists()
+
+
+LATENTS = "latents=[{frames: 9, size: 96x64}, {frames: 17, size: 64x96}, {frames: 1, size: 128}]"
+STAGES = (
+    "stages=[{frames: 9, size: 96x64, batch: 2, tokens: 10}, {frames: 17, size: 64x96, batch: 1}, "
+    "{frames: 1, size: 128, batch: 2}]"
+)
+TRANSFORMER_RUN = ("preset=nano", "steps=3", "save_every=3", LATENTS, STAGES)
+
+
+@pytest.fixture(scope="module")
+def autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("vae") / "vae.safetensors"
+    save_component(file, "vae", VAE(VAES["nano"]))
+    return file
+
+
+def test_a_transformer_learns_from_clips_of_all_sizes(
+    shards: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    """Wide and tall clips and pictures take turns, and one wide clip is held out."""
+    said: list[dict[str, Any]] = []
+    changes = [*TRANSFORMER_RUN, f"vae={autoencoder}", f"clips={{folder: {shards}, jitter: 0.3}}"]
+    config = read_config("pocket-transformer", changes)
+    objective = build_objective(config, tmp_path, said.append, CPU)
+    data = objective.data()
+    shapes = [tuple(data[step].latent_BCTHW.shape[2:]) for step in range(3)]
+    assert shapes == [(1, 4, 4), (2, 2, 3), (3, 3, 2)]  # the shortest first
+    assert data[1].kept_BN.shape == (2, 10)
+    assert {10.0, 20.0} >= set(data[2].frame_rate_B.tolist())
+    assert [event["latents"] for event in said if "latents" in event] == [
+        "96x64, 9",
+        "64x96, 17",
+        "128, 1",
+    ]
+    assert [event for event in said if "left_out" in event] == [
+        {"left_out": 2, "of": 11, "because": "too short or too small"}
+    ]
+    train(config, objective, tmp_path, lambda _event: None, CPU)
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "held_out_96x64_0.5" in last
+    assert "held_out_64x96_0.5" not in last
+    assert (tmp_path / "transformer.safetensors").exists()
+
+
+def test_latents_of_other_clips_or_texts_are_refused(
+    shards: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    changes = [
+        *TRANSFORMER_RUN,
+        "latents=[{frames: 1, size: 64}]",
+        "stages=[{frames: 1, size: 64, batch: 2}]",
+        f"vae={autoencoder}",
+        f"clips.folder={shards}",
+    ]
+    config = read_config("pocket-transformer", changes)
+    build_objective(config, tmp_path, lambda _event: None, CPU)
+    of_one_frame_there_is_no_second = read_config(
+        "pocket-transformer", [*changes, "clips.jitter=1.0"]
+    )
+    build_objective(of_one_frame_there_is_no_second, tmp_path, lambda _event: None, CPU)
+    for change in ("clips.trigger=sqr", "clips.crop=random"):
+        other = read_config("pocket-transformer", [*changes, change])
+        with pytest.raises(ModelError, match="got world prepared clips .*, right is prepared"):
+            build_objective(other, tmp_path, lambda _event: None, CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("clips.share=0.5", "a run of kind transformer learns from prepared clips alone"),
+        ("clips=null", "latents of the toybox are of so many clips, got no clips"),
+        ("clips.folder=SILENT", "3 of 3 clips have no caption: got none for 00000000 of 00.mp4"),
+        ("latents=[{frames: 97, size: 64}]", "no clip fits 97 frames of 64 x 64"),
+    ],
+)
+def test_clips_that_a_transformer_cannot_learn_from_are_refused(
+    shards: Path, autoencoder: Path, tmp_path: Path, change: str, message: str
+) -> None:
+    if "SILENT" in change:
+        silent = write_clips(tmp_path / "silent", captions=False)
+        change = change.replace("SILENT", str(silent))
+    one_size = ["latents=[{frames: 9, size: 32}]", "stages=[{frames: 9, size: 32, batch: 1}]"]
+    if "97" in change:
+        one_size[1] = "stages=[{frames: 97, size: 64, batch: 1}]"
+    changes = [*TRANSFORMER_RUN, f"vae={autoencoder}", f"clips.folder={shards}", *one_size, change]
+    with pytest.raises(RequestError, match=message):
+        build_objective(
+            read_config("pocket-transformer", changes), tmp_path / "run", lambda _event: None, CPU
+        )

@@ -13,6 +13,7 @@ from overcrank.data import latents
 from overcrank.data.batches import Batch, collate
 from overcrank.data.controls import edges
 from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
+from overcrank.data.originals import FRAME_RATES, ToyOriginals
 from overcrank.data.world import SOLIDS
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
@@ -50,7 +51,7 @@ def batch_of(coder: VAE, seeds: list[int], frame_rate: float = 24.0) -> Batch:
         latent_BCTHW=latent_BCTHW,
         actors_BTHW=torch.zeros(samples, *grid),
         frame_rate_B=torch.full((samples,), frame_rate),
-        text_BLD=torch.zeros(samples, 1, 48),
+        text_BLD=torch.zeros(samples, 1, 384),
         keep_BL=torch.ones(samples, 1, dtype=torch.bool),
         keys_BKCHW=coder.encode(to_video(pictures))[:, :, 0].unflatten(0, (samples, 2)),
         key_frames_BK=torch.tensor([[LATER, BEGINS]]).repeat(samples, 1),
@@ -157,14 +158,15 @@ def test_a_cache_holds_endings_and_references_where_asked(
         size=size, clips=2, captions=1, seed=0, latent_hash="abc", text="letters", world="solids"
     )
     rich = replace(plain, endings=True, control="edges")
-    makers = Makers(SOLIDS, lambda frames: coder.encode(to_video(frames)), LetterCounts())
+    clips = ToyOriginals(SOLIDS, size, seed=0, captions=1)
+    makers = Makers(clips, lambda frames: coder.encode(to_video(frames)), LetterCounts())
     make_cache(tmp_path / "rich", rich, makers, lambda *_: None)
     make_cache(tmp_path / "plain", plain, makers, lambda *_: None)
     clip = LatentCache(tmp_path / "rich", rich)[1]
     assert clip.ending_CMHW.shape == (128, 2, 1, 1)
     torch.testing.assert_close(clip.ending_CMHW[:, 0], clip.keys_KCHW[1], rtol=1e-2, atol=1e-2)
     scene = SOLIDS.scene(1, "train")
-    control = edges(SOLIDS.render(scene, size, latents.FRAME_RATES[1]))
+    control = edges(SOLIDS.render(scene, size, FRAME_RATES[1]))
     wanted = coder.encode(to_video(control[None]))[0]
     torch.testing.assert_close(clip.reference_CTHW, wanted, rtol=1e-2, atol=1e-2)
 

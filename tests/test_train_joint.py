@@ -12,7 +12,7 @@ from torch import Tensor
 import overcrank
 from nano_model import save_nano
 from overcrank.data.controls import edges
-from overcrank.data.latents import share_of_tokens
+from overcrank.data.originals import share_of_tokens
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
 from overcrank.train import build_objective, read_config, train
@@ -197,7 +197,7 @@ def test_what_a_run_leaves_is_a_model(tmp_path: Path) -> None:
     log = run(tmp_path, steps=2)
     assert {"held_out_psnr", "held_out_0.5", "latent_rank"} <= log[-1].keys()
     pipe = overcrank.load(tmp_path, device="cpu", dtype="float32")
-    clip = pipe(prompt_embeds=torch.randn(1, 3, 48), num_inference_steps=2, guidance=1.0)
+    clip = pipe(prompt_embeds=torch.randn(1, 3, 384), num_inference_steps=2, guidance=1.0)
     assert clip.frames.shape == (9, 32, 32, 3)
     vae = load_component(tmp_path / "vae.safetensors", "vae")
     assert not torch.equal(vae.per_channel_statistics.std, torch.ones(128))

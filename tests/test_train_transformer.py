@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from overcrank.data.crops import ToyCrops
-from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache, share_of_tokens
+from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
+from overcrank.data.originals import ToyOriginals, share_of_tokens
 from overcrank.data.world import SOLIDS
 from overcrank.errors import ModelError, RequestError
 from overcrank.shapes import ClipSize
@@ -27,7 +28,7 @@ class LetterCounts:
     """A text encoder small enough for tests: one token a word, its letters counted."""
 
     name = "letters"
-    width = 48
+    width = 384
 
     def encode(self, prompts: list[str]) -> TextEmbedding:
         rows = []
@@ -50,6 +51,7 @@ SPEC = CacheSpec(
     text="letters",
     world="solids",
 )
+CLIPS = ToyOriginals(SOLIDS, SPEC.size, seed=SPEC.seed, captions=SPEC.captions)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LatentCache]:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("latents")
     vae = VAE(PRESETS["nano"])
-    makers = Makers(SOLIDS, lambda frames: vae.encode(to_video(frames)), LetterCounts())
+    makers = Makers(CLIPS, lambda frames: vae.encode(to_video(frames)), LetterCounts())
     make_cache(folder, SPEC, makers, lambda _done, _total: None)
     return folder, LatentCache(folder, SPEC)
 
@@ -92,7 +94,7 @@ def test_latents_made_otherwise_are_refused(
     spec = replace(SPEC, clips=256, **change)
     with pytest.raises(ModelError, match=f"got {next(iter(change))} .*right is"):
         make_cache(
-            cache[0], spec, Makers(SOLIDS, torch.Tensor.float, LetterCounts()), lambda *_: None
+            cache[0], spec, Makers(CLIPS, torch.Tensor.float, LetterCounts()), lambda *_: None
         )
     with pytest.raises(ModelError, match="do not fit this run"):
         LatentCache(cache[0], spec)
@@ -105,8 +107,8 @@ def test_latents_that_say_nothing_of_themselves_are_refused(tmp_path: Path) -> N
 
 
 def test_a_transformer_for_other_texts_is_refused_before_latents_are_made(tmp_path: Path) -> None:
-    config = read_config("pocket-transformer", ["preset=nano"])
-    with pytest.raises(RequestError, match="48 wide, right is one for 384"):
+    config = read_config("pocket-transformer", ["preset=ltxv-2b-0.9"])
+    with pytest.raises(RequestError, match="4096 wide, right is one for 384"):
         build_objective(config, tmp_path, lambda _event: None, CPU)
 
 
@@ -114,7 +116,7 @@ def test_a_cached_clip_has_its_texts(cache: tuple[Path, LatentCache]) -> None:
     clip = cache[1][5]
     assert clip.latent_CTHW.shape == (128, 2, 1, 1)
     assert len(clip.texts) == 2
-    assert all(text.shape[1] == 48 and len(text) > 3 for text in clip.texts)
+    assert all(text.shape[1] == 384 and len(text) > 3 for text in clip.texts)
 
 
 def test_a_transformer_learns(cache: tuple[Path, LatentCache]) -> None:

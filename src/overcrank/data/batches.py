@@ -40,7 +40,7 @@ class LatentBatches(Dataset[Batch]):
 
     shape_of(step) gives (batch, latent frames, tokens): clips are cut to their beginning, which a
     causal encoder makes exact, and to so many tokens, drawn at random. With probability `drop_text`
-    a sample gets the empty prompt. The first `held_out` clips of a cache are never drawn.
+    a sample gets the empty prompt. Clips that a cache holds out are never drawn.
     """
 
     def __init__(
@@ -51,10 +51,9 @@ class LatentBatches(Dataset[Batch]):
         steps: int,
         seed: int,
         drop_text: float,
-        held_out: int,
     ) -> None:
         self.cache_of, self.shape_of, self.steps, self.seed = cache_of, shape_of, steps, seed
-        self.drop_text, self.held_out = drop_text, held_out
+        self.drop_text = drop_text
 
     def __len__(self) -> int:
         return self.steps
@@ -63,7 +62,7 @@ class LatentBatches(Dataset[Batch]):
         batch, frames, tokens = self.shape_of(step)
         cache = self.cache_of(step)
         dice = torch.Generator().manual_seed(self.seed * 2**32 + step)
-        picks = torch.randint(self.held_out, len(cache), (batch,), generator=dice).tolist()
+        picks = torch.randint(cache.held_out, len(cache), (batch,), generator=dice).tolist()
         dropped = (torch.rand(batch, generator=dice) < self.drop_text).tolist()
         voices = torch.randint(2**31, (batch,), generator=dice).tolist()
         return thinned(collate(cache, picks, frames, voices, dropped), tokens, dice)

@@ -31,7 +31,9 @@ class Fit:
     """Probability that every second frame is taken, where the clip is long enough."""
 
     def __call__(self, clip: PreparedClip, size: ClipSize, every: int = 1) -> bool:
-        """Whether a clip fits a size if every `every`-th frame is taken."""
+        """Whether a clip fits a size if every `every`-th frame is taken, of more than one."""
+        if size.frames == 1 and every > 1:
+            return False
         length = len(range(0, clip.frames, every))
         return length >= size.frames and _scale(clip, size) * self.enlarge >= 1 - 1e-9
 

@@ -1,4 +1,4 @@
-"""Clips of the toybox rendered, encoded and captioned once, then seen many times.
+"""Clips encoded, and their captions embedded, once, then seen many times.
 
 A cache is a folder of safetensors shards. Every shard says what it was made with, and shards made
 with anything else are refused. Making a cache goes on where it stopped: a shard is a function of
@@ -6,30 +6,26 @@ its number.
 """
 
 import os
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from overcrank.data.controls import CONTROLS
-from overcrank.data.world import World
+from overcrank.data.originals import Original, Originals
 from overcrank.errors import ModelError
 from overcrank.shapes import FRAMES_PER_CELL, ClipSize
 from overcrank.text import TextEncoder
 
 PER_SHARD = 128
 CAPTIONS_AT_ONCE = 64
-FRAME_RATES = (24.0, 24.0, 24.0, 16.0, 30.0)
-"""Clips are made at these rates in turn, so that the network learns what a rate is."""
 ENDING = FRAMES_PER_CELL + 1
 """Frames of an ending that are encoded alone: two latent frames."""
 NOTHING = torch.empty(0)
@@ -76,6 +72,8 @@ class CacheSpec:
     """Whether clips of 17 frames or more have an ending."""
     control: str | None = None
     """Which of `CONTROLS` is the reference of each clip."""
+    held_out: int = 64
+    """So many clips, the first ones, are never trained on."""
 
     def metadata(self) -> dict[str, str]:
         """What every shard says of itself; shards do not depend on how many there are."""
@@ -102,6 +100,7 @@ class LatentCache:
     """The shards of a folder, float16; files are mapped, so that processes share them."""
 
     def __init__(self, folder: Path, spec: CacheSpec) -> None:
+        self.held_out = spec.held_out
         self._shards = []
         for path in spec.paths(folder):
             _check_shard(path, spec)
@@ -110,7 +109,7 @@ class LatentCache:
         """Embedding of the empty prompt."""
 
     def __len__(self) -> int:
-        return len(self._shards) * PER_SHARD
+        return sum(len(shard["latents"]) for shard in self._shards)
 
     def __getitem__(self, index: int) -> LatentClip:
         shard, place = self._shards[index // PER_SHARD], index % PER_SHARD
@@ -136,7 +135,7 @@ class Makers:
     """What makes a cache. `encode` takes frames on the CPU, uint8 (B, F, H, W, 3), to latents
     (B, C, T, H, W) anywhere, `at_once` clips; `processes` render beside it, 0 in between."""
 
-    world: World
+    clips: Originals
     encode: Callable[[Tensor], Tensor]
     text: TextEncoder
     processes: int = 0
@@ -162,7 +161,7 @@ def make_cache(
             _check_shard(path, spec)
     mine = range(turn[0], len(paths), turn[1])
     missing = [number for number in mine if not paths[number].exists()]
-    clips = _rendered(spec, makers, missing)
+    clips = _rendered(makers, missing)
     for number in mine:
         if number in missing:
             tensors = _make_shard(list(islice(clips, PER_SHARD)), spec, makers)
@@ -187,56 +186,17 @@ def _check_shard(path: Path, spec: CacheSpec) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    """A clip before it is encoded."""
-
-    frames_FHW3: Tensor
-    actors_THW: Tensor
-    frame_rate: float
-    captions: list[str]
-    key_frames: list[int]
-
-
-class _Clips(Dataset[_Rendered]):
-    """`self[index]` is a clip of the cache, as a function of the spec and the index."""
-
-    def __init__(self, spec: CacheSpec, world: World) -> None:
-        self.spec, self.world = spec, world
-
-    def __getitem__(self, index: int) -> _Rendered:
-        size, seed = self.spec.size, self.spec.seed * 2**32 + self.spec.first + index
-        scene = self.world.scene(seed, "train")
-        rate = FRAME_RATES[index % len(FRAME_RATES)]
-        voices = range(index * self.spec.captions, (index + 1) * self.spec.captions)
-        share_THW = share_of_tokens(self.world.actors(scene, size, rate), size)
-        return _Rendered(
-            self.world.render(scene, size, rate),
-            share_THW.mul(255).round().to(torch.uint8),
-            rate,
-            [self.world.caption(scene, voice) for voice in voices],
-            key_frames(size.frames, seed),
-        )
-
-
-def _rendered(spec: CacheSpec, makers: Makers, shards: Sequence[int]) -> Iterator[_Rendered]:
-    """The clips of some shards, in order."""
-    indices = [n * PER_SHARD + place for n in shards for place in range(PER_SHARD)]
-    clips = Subset(_Clips(spec, makers.world), indices)
+def _rendered(makers: Makers, shards: Sequence[int]) -> Iterator[Original]:
+    """The clips of some shards, in order; the last shard may have fewer than the others."""
+    numbers = (n * PER_SHARD + place for n in shards for place in range(PER_SHARD))
+    clips = Subset(makers.clips, [number for number in numbers if number < len(makers.clips)])
     ahead = 4 if makers.processes else None
     yield from DataLoader(
         clips, batch_size=None, num_workers=makers.processes, prefetch_factor=ahead
     )
 
 
-def key_frames(frames: int, seed: int) -> list[int]:
-    """The last frame, and a multiple of 8 between the first and the last if there is one."""
-    last = frames - 1
-    between = range(FRAMES_PER_CELL, last, FRAMES_PER_CELL) or (last,)
-    return [last, random.Random(f"overcrank key frame {seed}").choice(between)]
-
-
-def _make_shard(clips: Sequence[_Rendered], spec: CacheSpec, makers: Makers) -> dict[str, Tensor]:
+def _make_shard(clips: Sequence[Original], spec: CacheSpec, makers: Makers) -> dict[str, Tensor]:
     """Encode a few clips at a time, so that few are held as numbers; the rest goes together."""
     encoded: dict[str, list[Tensor]] = {}
     for first in range(0, len(clips), makers.at_once):
@@ -260,7 +220,7 @@ def _make_shard(clips: Sequence[_Rendered], spec: CacheSpec, makers: Makers) -> 
     }
 
 
-def _to_encode(clips: Sequence[_Rendered], spec: CacheSpec) -> dict[str, Tensor]:
+def _to_encode(clips: Sequence[Original], spec: CacheSpec) -> dict[str, Tensor]:
     """What the autoencoder makes latents of, uint8 (B, F, H, W, 3), by their names in a shard."""
     frames = {
         "latents": torch.stack([clip.frames_FHW3 for clip in clips]),
@@ -288,14 +248,3 @@ def _embed(captions: Sequence[str], text: TextEncoder) -> list[Tensor]:
         rows = zip(embedding.embeds_BLD, embedding.keep_BL, strict=True)
         found += [embeds_LD[keep_L].half() for embeds_LD, keep_L in rows]
     return found
-
-
-def share_of_tokens(mask_FHW: Tensor, size: ClipSize) -> Tensor:
-    """The part of each token's pixels that a mask covers, (T, H, W); token 0 has one frame."""
-    grid = size.latent
-    first_HW, rest_FHW = mask_FHW[:1].float(), mask_FHW[1:].float()
-    shares = [F.adaptive_avg_pool3d(first_HW[None], (1, grid.height, grid.width))[0]]
-    if grid.frames > 1:
-        whole = (grid.frames - 1, grid.height, grid.width)
-        shares.append(F.adaptive_avg_pool3d(rest_FHW[None], whole)[0])
-    return torch.cat(shares)

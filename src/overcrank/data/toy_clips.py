@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from overcrank.data.latents import FRAME_RATES, key_frames
+from overcrank.data.originals import FRAME_RATES, key_frames
 from overcrank.data.world import SOLIDS, World
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEncoder

@@ -25,7 +25,8 @@ from torch.utils.data import Dataset
 
 from overcrank.data.batches import Batch
 from overcrank.data.controls import CONTROLS
-from overcrank.data.latents import ENDING, share_of_tokens
+from overcrank.data.latents import ENDING
+from overcrank.data.originals import share_of_tokens
 from overcrank.data.toy_clips import PixelBatch, ToyClips, draw_clips
 from overcrank.data.world import World
 from overcrank.flow import mix

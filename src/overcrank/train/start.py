@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from overcrank.data.fitting import ClipCrops, Fit
-from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
 from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.errors import RequestError
 from overcrank.runtime import Hardware, precision
 from overcrank.text import MiniLMEncoder
 from overcrank.toybox.figure_pack import FigurePack
+from overcrank.train.caches import CacheMakers, make_caches
 from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
 from overcrank.train.joint import JointObjective
@@ -58,32 +58,8 @@ def build_objective(
         with precision(hardware):
             return vae.encode(to_video(frames_BFHW3.to(hardware.device)))
 
-    def show(done: int, total: int) -> None:
-        on_event({"latent_shards": done, "of": total})
-
-    caches = {}
-    for latents in config.latents:
-        alone = sum(other.size == latents.size for other in config.latents) == 1
-        name = str(latents.size) if alone else f"{latents.size}x{latents.frames}"
-        place = Path(latents.folder or folder / "latents" / name)
-        make_writable(place)
-        spec = CacheSpec(
-            size=latents.clip,
-            clips=latents.clips,
-            first=latents.first,
-            captions=latents.captions,
-            seed=config.seed,
-            latent_hash=made_by,
-            text=text.name,
-            world=world.name,
-            endings=config.conditions.ending > 0,
-            control=config.conditions.control if config.conditions.reference > 0 else None,
-        )
-        turn = (workers.rank, workers.count)
-        at_once = 1 if hardware.device.type == "cpu" else max(1, 2**25 // latents.pixels)
-        make_cache(place, spec, Makers(world, encode, text, processes, at_once), show, turn)
-        workers.wait()
-        caches[latents.clip] = LatentCache(place, spec)
+    makers = CacheMakers(encode, text, made_by, processes, hardware.device.type == "cpu")
+    caches = make_caches(config, folder, world, makers, on_event, workers)
     kind = TransformerObjective if config.kind == "transformer" else DistilObjective
     return kind(config, caches, made_by, hardware)
 

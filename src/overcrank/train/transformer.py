@@ -23,11 +23,9 @@ from overcrank.train.lora import adapt, save_lora
 from overcrank.transformer import PRESETS, Transformer
 from overcrank.weights import load_network, save_component
 
-HELD_OUT = 64
-"""The first clips of a cache are never trained on."""
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _TOKENS_AT_ONCE = 16384
-"""Of held-out clips: as many of the 64 as this leaves room for."""
+"""Of held-out clips: as many as this leaves room for."""
 
 
 class TransformerObjective:
@@ -70,8 +68,10 @@ class TransformerObjective:
         longest = {str(s.size): s for s in self.config.stages_at(step - 1)}
         for size, stage in sorted(longest.items()):
             grid = stage.clip.latent
-            count = max(1, min(HELD_OUT, _TOKENS_AT_ONCE // grid.tokens))
             cache = self.caches[self.config.latents_of(stage).clip]
+            count = min(cache.held_out, max(1, _TOKENS_AT_ONCE // grid.tokens))
+            if count == 0:
+                continue
             held_out = collate(cache, range(count), grid.frames, [0] * count, [False] * count)
             batch = on_device(held_out, device)
             given = Given.nothing(batch, reference=self.config.conditions.reference == 1)
@@ -119,5 +119,4 @@ def latent_batches(config: RunConfig, caches: Mapping[ClipSize, LatentCache]) ->
         steps=config.steps,
         seed=config.seed,
         drop_text=config.conditions.drop_text,
-        held_out=HELD_OUT,
     )

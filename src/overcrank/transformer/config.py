@@ -116,7 +116,7 @@ _POCKET = TransformerConfig(
 )
 
 PRESETS: dict[str, TransformerConfig] = {
-    "nano": replace(_POCKET, layers=2, heads=2, head_width=24, text_width=48),
+    "nano": replace(_POCKET, layers=2, heads=2, head_width=24),
     "pocket": _POCKET,
     "ltxv-2b-0.9": _PUBLISHED_2B,
     "ltxv-2b-0.9.5": replace(_PUBLISHED_2B, causal_positions=True),

@@ -1,6 +1,6 @@
 """Real clips that a run learns from."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,3 +19,9 @@ class Clips(Strict):
     """Clips that are too small are enlarged by this factor at most."""
     jitter: Probability = 0.0
     """Of clips that are long enough, so many are played at half their rate, every second frame."""
+    crop: Literal["centre", "random"] = "centre"
+    """What a transformer sees of frames of another shape; an autoencoder's crops are random."""
+    allow_empty: bool = False
+    """A transformer may learn from clips without a caption."""
+    trigger: str | None = Field(default=None, min_length=1)
+    """A word before every caption."""

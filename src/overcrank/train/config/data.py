@@ -40,7 +40,8 @@ class Stage(Shaped):
 class Latents(Shaped):
     """Clips that are rendered and encoded once and then seen many times."""
 
-    clips: Count
+    clips: Count | None = None
+    """Of the toybox; of prepared clips there are as many as fit."""
     first: Step = 0
     """Number of the first one: caches that overlap show the same scenes."""
     frames: int = Field(default=121, ge=1, le=8193)

@@ -17,8 +17,8 @@ from overcrank.train.config.losses import VAELoss
 
 ONLY_FOR = {
     "vae": ("freeze", "decoder", "loss", "film", "clips"),
-    "transformer": ("vae", "latents", "conditions", "lora"),
-    "distil": ("vae", "latents", "conditions", "distil"),
+    "transformer": ("vae", "latents", "conditions", "lora", "clips"),
+    "distil": ("vae", "latents", "conditions", "distil", "clips"),
     "joint": ("decoder", "loss", "conditions", "joint"),
 }
 """Keys that not every kind of run understands."""
@@ -125,6 +125,16 @@ class RunConfig(Strict):
             )
         for stage in self.stages if self.latents else ():
             self.latents_of(stage)
+        if self.clips is None and any(latents.clips is None for latents in self.latents):
+            raise RequestError(
+                "latents of the toybox are of so many clips, got no clips: give their number, as "
+                "in latents=[{clips: 8192, ...}], or prepared clips: clips.folder=DIR"
+            )
+        if self.clips is not None and self.clips.share < 1 and self.kind != "vae":
+            raise RequestError(
+                f"a run of kind {self.kind} learns from prepared clips alone, got clips.share "
+                f"{self.clips.share}: leave it out"
+            )
         return self
 
     def latents_of(self, stage: Stage) -> Latents:

@@ -1,0 +1,120 @@
+"""The latents that a run learns from: what they show, who makes them, where they lie."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from overcrank.data.buckets import PreparedOriginals, check_captions, sort_clips
+from overcrank.data.fitting import Fit
+from overcrank.data.latents import CacheSpec, LatentCache, Makers, make_cache
+from overcrank.data.originals import Originals, ToyOriginals
+from overcrank.data.prepared import Prepared
+from overcrank.data.world import World
+from overcrank.shapes import ClipSize
+from overcrank.text import TextEncoder
+from overcrank.train.config import Clips, Latents, RunConfig
+from overcrank.train.record import Event, make_writable
+from overcrank.train.workers import Workers
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMakers:
+    """What encodes: `encode` as in `Makers`, of an autoencoder of that hash."""
+
+    encode: Callable[[Tensor], Tensor]
+    text: TextEncoder
+    latent_hash: str
+    processes: int
+    one_by_one: bool
+
+
+def make_caches(
+    config: RunConfig,
+    folder: Path,
+    world: World,
+    makers: CacheMakers,
+    tell: Tell,
+    workers: Workers,
+) -> dict[ClipSize, LatentCache]:
+    """The caches of a run by the size of their clips, made where they are not there yet."""
+    shown = originals(config, world, tell)
+    caches = {}
+    for latents in config.latents:
+        place = Path(latents.folder or folder / "latents" / _name(config, latents))
+        make_writable(place)
+        clips = shown[latents.clip]
+        spec = _spec(config, latents, clips, makers)
+        at_once = 1 if makers.one_by_one else max(1, 2**25 // latents.pixels)
+        make_cache(
+            place,
+            spec,
+            Makers(clips, makers.encode, makers.text, makers.processes, at_once),
+            lambda done, total: tell({"latent_shards": done, "of": total}),
+            (workers.rank, workers.count),
+        )
+        workers.wait()
+        caches[latents.clip] = LatentCache(place, spec)
+    return caches
+
+
+def originals(config: RunConfig, world: World, tell: Tell) -> dict[ClipSize, Originals]:
+    """What the latents of each size show."""
+    if config.clips is not None:
+        return _prepared(config, config.clips, tell)
+    return {
+        latents.clip: ToyOriginals(
+            world, latents.clip, seed=config.seed, first=latents.first, captions=latents.captions
+        )
+        for latents in config.latents
+    }
+
+
+def _prepared(config: RunConfig, clips: Clips, tell: Tell) -> dict[ClipSize, Originals]:
+    prepared = Prepared(clips.folder)
+    sizes = [latents.clip for latents in config.latents]
+    pieces = sort_clips(prepared, sizes, Fit(clips.enlarge, clips.jitter), config.seed)
+    used = [piece for some in pieces.values() for piece in some]
+    check_captions(used, allow_empty=clips.allow_empty)
+    for latents in config.latents:
+        some = pieces[latents.clip]
+        count = len({piece.clip.key for piece in some})
+        tell({"latents": f"{latents.size}, {latents.frames}", "clips": count, "pieces": len(some)})
+    left_out = len(prepared.clips) - len({piece.clip.key for piece in used})
+    if left_out:
+        tell({"left_out": left_out, "of": len(prepared.clips), "because": "too short or too small"})
+    return {
+        size: PreparedOriginals(
+            prepared,
+            size,
+            pieces[size],
+            random_crop=clips.crop == "random",
+            trigger=clips.trigger,
+        )
+        for size in sizes
+    }
+
+
+def _spec(config: RunConfig, latents: Latents, clips: Originals, makers: CacheMakers) -> CacheSpec:
+    real = isinstance(clips, PreparedOriginals)
+    return CacheSpec(
+        size=latents.clip,
+        clips=len(clips) if real else latents.clips or 0,
+        first=0 if real else latents.first,
+        captions=1 if real else latents.captions,
+        seed=config.seed,
+        latent_hash=makers.latent_hash,
+        text=makers.text.name,
+        world=clips.name,
+        endings=config.conditions.ending > 0,
+        control=config.conditions.control if config.conditions.reference > 0 else None,
+        held_out=clips.held_out,
+    )
+
+
+def _name(config: RunConfig, latents: Latents) -> str:
+    alone = sum(other.size == latents.size for other in config.latents) == 1
+    return str(latents.size) if alone else f"{latents.size}x{latents.frames}"
