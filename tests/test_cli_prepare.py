@@ -60,7 +60,7 @@ def test_every_flag_reaches_the_settings(tmp_path: Path) -> None:
         ("source", "out", "--processes", "0"),
         ("source", "out", "--scorer", "nowhere:score"),
         ("source", "out", "--scorer", "math:pi"),
-        ("source", "out", "--min-score", "1"),
+        ("source", "out", "--engine", "threads"),
     ],
 )
 def test_requests_that_cannot_be_end_with_2_and_write_nothing(

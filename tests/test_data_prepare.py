@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
-from overcrank.data.prepare import Settings, prepare
+from overcrank.data.prepare import Settings, prepare, sharpness
 from overcrank.media import read_frames, write_mp4
 
 Lines = list[dict[str, Any]]
@@ -258,6 +258,23 @@ def test_a_scorer_judges(tmp_path: Path) -> None:
     assert [line.get("reason") for line in lines] == [None, "score"]
     assert lines[0]["score"] == pytest.approx(redness(red), abs=15)
     assert done["dropped"] == {"score": 1}
+
+
+def test_without_another_scorer_sharpness_is_judged(tmp_path: Path) -> None:
+    blurred = avg_pool2d(pan(2).permute(0, 3, 1, 2).float(), 9, 1, 4)
+    soft = blurred.to(torch.uint8).permute(0, 2, 3, 1)
+    assert sharpness(pan(1)) > 5 * sharpness(soft) > 0
+    lines = prepared(tmp_path, pan(1), soft, min_score=200)
+    assert [line.get("reason") for line in lines] == [None, "score"]
+    assert lines[0]["score"] == pytest.approx(sharpness(pan(1)), rel=0.3)
+
+
+def test_sharpness_is_the_variance_of_the_laplacian_and_0_where_there_is_none() -> None:
+    dot = torch.zeros(1, 5, 5, 3, dtype=torch.uint8)
+    dot[0, 2, 2] = 100
+    laplacian = torch.tensor([0, 100, 0, 100, -400, 100, 0, 100, 0]).double()
+    assert sharpness(dot) == pytest.approx(float(laplacian.var(correction=0)), abs=0.01)
+    assert sharpness(dot[:, :2]) == 0.0
 
 
 def test_shards_are_no_larger_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

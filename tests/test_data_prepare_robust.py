@@ -1,6 +1,5 @@
 """Preparing outlives damaged files, stops and wrong wishes."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,9 +9,8 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from torch import Tensor
 
-from overcrank.data.prepare import Settings, prepare, run
+from overcrank.data.prepare import Settings, pool, prepare
 from overcrank.errors import MediaError, RequestError
 from test_data_prepare import (
     everything,
@@ -20,7 +18,6 @@ from test_data_prepare import (
     manifest,
     outcome,
     pan,
-    redness,
     video,
     write_source,
 )
@@ -98,8 +95,8 @@ def test_a_stopped_run_goes_on_where_it_was(
             raise KeyboardInterrupt
         genuine(source, *rest)
 
-    genuine = run.make_part
-    monkeypatch.setattr(run, "make_part", make_part)
+    genuine = pool.make_part
+    monkeypatch.setattr(pool, "make_part", make_part)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         prepare(folder, out)
@@ -139,38 +136,6 @@ def test_a_finished_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
     assert everything(out) == before
 
 
-def crash(frames_FHW3: Tensor) -> float:
-    """A scorer that ends its process at red clips, as a broken decoder would."""
-    if redness(frames_FHW3) > 230:
-        os.abort()
-    return 0.0
-
-
-@pytest.mark.slow
-def test_what_comes_out_does_not_depend_on_the_processes(folder: Path, tmp_path: Path) -> None:
-    one = prepare(folder, tmp_path / "one")
-    assert prepare(folder, tmp_path / "two", processes=2) == one
-    assert everything(tmp_path / "one") == everything(tmp_path / "two")
-
-
-@pytest.mark.slow
-def test_a_file_that_crashes_its_process_does_not_take_others_along(
-    folder: Path, tmp_path: Path
-) -> None:
-    fatal = pan(6).clone()
-    fatal[..., 0] = 250
-    video(folder / "b.mp4", fatal)
-    prepare(folder, tmp_path / "out", scorer=crash, processes=2)
-    assert outcome(tmp_path / "out") == [
-        ("a.mp4", "00000000"),
-        ("a.mp4", "00000001"),
-        ("b.mp4", "unreadable"),
-        ("deep/b.mp4", "00000002"),
-        ("noise.mp4", "unreadable"),
-    ]
-    assert manifest(tmp_path / "out")[2]["detail"] == "the decoder crashed"
-
-
 def test_only_videos_need_the_detector_of_shots(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,8 +173,8 @@ def test_requests_that_cannot_be_are_refused_and_write_nothing(
     empty.mkdir()
     with pytest.raises(RequestError, match="processes are at least 1, got 0"):
         prepare(folder, out, processes=0)
-    with pytest.raises(RequestError, match="a score needs a scorer"):
-        prepare(folder, out, Settings(min_score=1.0))
+    with pytest.raises(RequestError, match="no engine has this name, got 'threads': there are"):
+        prepare(folder, out, engine="threads")
     with pytest.raises(RequestError, match=r"a scorer is a function .*, got <function .*: define"):
         prepare(folder, out, scorer=lambda _frames: 0.0)
     with pytest.raises(RequestError, match=r"got .*full with other files in it: give"):

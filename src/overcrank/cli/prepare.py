@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from overcrank.cli.values import number, whole
-from overcrank.data.prepare import Scorer, Settings, prepare
+from overcrank.data.prepare import Scorer, Settings, prepare, sharpness
 from overcrank.errors import RequestError
 
 DEFAULT = Settings()
@@ -49,7 +49,9 @@ def prepare_command(
     ] = DEFAULT.min_motion,
     scorer: Annotated[
         str | None,
-        typer.Option(metavar="MODULE:FUNCTION", help="Frames, uint8 (n, H, W, 3), to a number."),
+        typer.Option(
+            metavar="MODULE:FUNCTION", help="Frames, uint8 (n, H, W, 3), to a number; sharpness."
+        ),
     ] = None,
     min_score: Annotated[
         float | None, typer.Option(parser=number, metavar="X", help="Lower scores are dropped.")
@@ -60,6 +62,9 @@ def prepare_command(
     shard_mib: Annotated[
         int, typer.Option(parser=whole, metavar="N", help="Shards are no larger.")
     ] = DEFAULT.shard_mib,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="processes, or ray for several machines.")
+    ] = "processes",
     processes: Annotated[
         int, typer.Option(parser=whole, metavar="N", help="Files that are worked on at once.")
     ] = 1,
@@ -78,10 +83,15 @@ def prepare_command(
         require_captions=require_captions,
         shard_mib=shard_mib,
     )
-    judge = None if scorer is None else _scorer(scorer)
     with _Bar() as bar:
         done = prepare(
-            source, out, settings, scorer=judge, processes=processes, on_file=bar.on_file
+            source,
+            out,
+            settings,
+            scorer=sharpness if scorer is None else _scorer(scorer),
+            engine=engine,
+            processes=processes,
+            on_file=bar.on_file,
         )
     if json:
         print(json_format.dumps({"path": str(out), **done}))

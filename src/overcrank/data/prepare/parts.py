@@ -37,22 +37,24 @@ Entry = dict[str, Any]
 """What the manifest says of a clip. `reason` stands there if it is dropped, `member` if not."""
 
 
-def key_of(source: Source, settings: Settings, scorer: Scorer | None) -> str:
+Judge = tuple[Settings, Scorer]
+
+
+def key_of(source: Source, settings: Settings, scorer: Scorer) -> str:
     """Names the part of a source; another file, caption or setting has another."""
     try:
         state = source.path.stat()
         stamp = [state.st_size, state.st_mtime_ns]
     except OSError:
         stamp = []
-    judge = None if scorer is None else f"{scorer.__module__}:{scorer.__qualname__}"
+    judge = f"{scorer.__module__}:{scorer.__qualname__}"
     said = [source.name, source.caption, stamp, asdict(settings), judge]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 
 def make_part(
     source: Source,
-    settings: Settings,
-    scorer: Scorer | None,
+    judge: Judge,
     folder: Path,
     tell: Tell = lambda _share: None,
 ) -> None:
@@ -60,7 +62,7 @@ def make_part(
     making = making_of(folder)
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    keep_record(_entries(source, (settings, scorer), making, tell), making)
+    _keep_record(_entries(source, judge, making, tell), making)
     making.replace(folder)
 
 
@@ -69,8 +71,14 @@ def making_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.making")
 
 
-def keep_record(entries: list[Entry], folder: Path) -> None:
-    """Write what `read_record` reads."""
+def keep_crash(folder: Path) -> None:
+    """Of a source at which a process died: a part without clips."""
+    making = making_of(folder)
+    _keep_record([{"reason": "unreadable", "detail": "the decoder crashed"}], making)
+    making.replace(folder)
+
+
+def _keep_record(entries: list[Entry], folder: Path) -> None:
     (folder / RECORD).write_text(json.dumps(entries), encoding="utf-8")
 
 
@@ -80,10 +88,8 @@ def read_record(folder: Path) -> list[Entry]:
     return entries
 
 
-def _entries(
-    source: Source, judge: tuple[Settings, Scorer | None], folder: Path, tell: Tell
-) -> list[Entry]:
-    settings, scorer = judge
+def _entries(source: Source, judge: Judge, folder: Path, tell: Tell) -> list[Entry]:
+    settings, _ = judge
     if not is_known(source.path):
         return [{"reason": "unknown kind"}]
     if settings.require_captions and source.caption is None:
@@ -96,7 +102,7 @@ def _entries(
     except MediaError as error:  # of the input: what cannot be written is not caught
         return [{"reason": "unreadable", "detail": str(error)}]
     if isinstance(found, Tensor):
-        return [_picture(found, settings, scorer, folder)]
+        return [_picture(found, judge, folder)]
     if not found.stretches:
         return [{"reason": "frame rate", "frame_rate": found.rate}]
     return list(_clips(source.path, found, judge, folder, lambda share: tell((1 + share) / 2)))
@@ -108,7 +114,8 @@ def _pixels(path: Path) -> Tensor:
     return flat.view(picture.height, picture.width, 3)
 
 
-def _picture(pixels_HW3: Tensor, settings: Settings, scorer: Scorer | None, folder: Path) -> Entry:
+def _picture(pixels_HW3: Tensor, judge: Judge, folder: Path) -> Entry:
+    settings, _ = judge
     seen = look_at(pixels_HW3)
     entry: Entry = {"frames": 1, "look": seen.look, "colour": seen.colour}
     reason = _too_little(seen, settings)
@@ -116,7 +123,7 @@ def _picture(pixels_HW3: Tensor, settings: Settings, scorer: Scorer | None, fold
         return {**entry, "reason": reason}
     small_HW3 = _fitted(pixels_HW3, seen, settings)
     entry |= {"width": small_HW3.shape[1], "height": small_HW3.shape[0]}
-    entry |= _scored(small_HW3[None], settings, scorer)
+    entry |= _scored(small_HW3[None], *judge)
     if "reason" not in entry:
         to_pillow(small_HW3).save(folder / "0.webp", quality=90, method=4)
         _preview(small_HW3, folder / "0.preview")
@@ -144,9 +151,7 @@ def _look_through(path: Path, settings: Settings, tell: Tell) -> _Video:
         return _Video(rate, step, list(look(thinned_HW3, longest)))
 
 
-def _clips(
-    path: Path, video: _Video, judge: tuple[Settings, Scorer | None], folder: Path, tell: Tell
-) -> Iterator[Entry]:
+def _clips(path: Path, video: _Video, judge: Judge, folder: Path, tell: Tell) -> Iterator[Entry]:
     """The second pass, as a film does not fit in memory."""
     settings, _ = judge
     with open_frames(path) as (frames_HW3, _, expected):
@@ -183,7 +188,7 @@ def _clip(
     fitted_HW3: Iterator[Tensor],
     frames: int,
     rate: float,
-    judge: tuple[Settings, Scorer | None],
+    judge: Judge,
     path: Path,
 ) -> Entry:
     """Write it, and take it away again if its score is too low."""
@@ -206,9 +211,7 @@ def _clip(
     return {**entry, "member": path.name}
 
 
-def _scored(some_FHW3: Tensor, settings: Settings, scorer: Scorer | None) -> Entry:
-    if scorer is None:
-        return {}
+def _scored(some_FHW3: Tensor, settings: Settings, scorer: Scorer) -> Entry:
     score = float(scorer(some_FHW3))
     low = settings.min_score is not None and not score >= settings.min_score
     return {"score": score, **({"reason": "score"} if low else {})}
