@@ -1,12 +1,18 @@
 """`overcrank train`: one YAML file, one command; the same command again resumes."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from overcrank.cli.values import whole
+from overcrank.errors import RequestError
+
+if TYPE_CHECKING:
+    from overcrank.runtime import Hardware
+    from overcrank.train import RunConfig
 
 CONFIG_HELP = (
     "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-joint, pocket-distil"
@@ -40,6 +46,10 @@ def train_command(
         int,
         typer.Option(parser=_count, metavar="INT", help="processes that render and load batches"),
     ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only say what would be run, and what it would cost")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="of --dry-run: one JSON object")] = False,
 ) -> None:
     """Train a network. To resume, run the same command again."""
     import torch
@@ -47,11 +57,16 @@ def train_command(
     from overcrank.runtime import choose
     from overcrank.train import build_objective, join_workers, read_config, steps_done, train
 
+    if as_json and not dry_run:
+        raise RequestError("--json is for a plan: got it without --dry-run: add --dry-run")
     if threads is not None:
         torch.set_num_threads(threads)
     console = Console(stderr=True)
     run = read_config(config, change or [])
     hardware = choose(device, run.precision)
+    if dry_run:
+        print(_planned(run, hardware, as_json=as_json))
+        return
     folder = folder or Path("runs") / Path(config).stem
 
     def show(event: dict[str, Any]) -> None:
@@ -70,6 +85,15 @@ def train_command(
         console.print(f"stopped at step {done}: the same command goes on")
         raise typer.Exit(143)
     console.print(f"done: {folder}")
+
+
+def _planned(run: "RunConfig", hardware: "Hardware", *, as_json: bool) -> str:
+    """What the run would cost, for people or as JSON."""
+    from overcrank.cli.train_plan import lines
+    from overcrank.train.plan import plan_run
+
+    plan = plan_run(run, hardware)
+    return json.dumps(plan.to_dict()) if as_json else "\n".join(lines(plan))
 
 
 def _line(event: dict[str, Any]) -> str:

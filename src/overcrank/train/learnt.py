@@ -34,14 +34,14 @@ class Learnt:
             weight_decay=optim.weight_decay,
             fused=True,
         )
-        average = {name: tensor.clone() for name, tensor in _moving(module).items()}
+        average = {name: tensor.clone() for name, tensor in moving(module).items()}
         return cls(module, average, optimiser, blank)
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Move the average towards the weights."""
-        moving = _moving(self.module)
-        targets, sources = [self.average[name] for name in moving], list(moving.values())
+        now = moving(self.module)
+        targets, sources = [self.average[name] for name in now], list(now.values())
         torch._foreach_lerp_(targets, sources, 1 - decay)
 
     def network(self) -> nn.Module:
@@ -56,7 +56,7 @@ class Learnt:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it: `module.*`, `average.*`, and `optimiser.*.exp_avg` and the like."""
-        named = {f"module.{name}": tensor for name, tensor in _moving(self.module).items()}
+        named = {f"module.{name}": tensor for name, tensor in moving(self.module).items()}
         named |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.module.named_parameters():
             moments = self.optimiser.state.get(parameter, {})
@@ -99,7 +99,7 @@ def parameter_groups(
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
 
 
-def _moving(module: nn.Module) -> dict[str, Tensor]:
+def moving(module: nn.Module) -> dict[str, Tensor]:
     """What training changes: buffers, and parameters that are not frozen."""
     frozen = {name for name, each in module.named_parameters() if not each.requires_grad}
     return {name: each for name, each in module.state_dict().items() if name not in frozen}
