@@ -220,6 +220,7 @@ def batch_of(
         keep_BL,
         latent[:, None, :, 0],
         torch.zeros(len(picks_B), 1, dtype=torch.long),
+        torch.arange(latent[0, 0].numel()).repeat(len(latent), 1),
     )
 
 

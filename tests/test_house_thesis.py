@@ -98,3 +98,17 @@ def test_a_variant_is_trained_and_measured(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / f"{variant}-0" / "summary.json").read_text())
     assert summary["flops_of_a_step"] > 1e9
     assert summary["steps"] >= 2
+
+
+@pytest.mark.slow
+def test_both_networks_are_trained_together_and_measured(tmp_path: Path) -> None:
+    words = ["bounded", "--folder", tmp_path, "--tera", "0.02", "0.02", "--clips", "72", "8", "8"]
+    subprocess.run(
+        [sys.executable, EXAMPLES / "thesis_joint.py", *map(str, words)],
+        check=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    lines = (tmp_path / "joint-bounded-0" / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert {"held_out_psnr", "latent_rank", "held_out_0.5", "frechet", "all"} <= last.keys()
