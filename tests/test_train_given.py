@@ -53,7 +53,7 @@ def test_each_sample_is_given_what_its_dice_say() -> None:
 
 
 def test_a_clip_of_one_frame_is_given_nothing() -> None:
-    conditions = Conditions(first_frame=0.5, beginning=0.5)
+    conditions = Conditions(first_frame=0.5, beginning=0.5, later_frame=1.0)
     given = Given.draw(batch(frames=1), conditions, generator())
     assert not given.frames_BT.any()
     assert given.picture_B is None

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from overcrank.train import RunConfig
 
 CONFIG_HELP = (
-    "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-joint, pocket-distil"
+    "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-joint, pocket-distil, "
+    "ltxv-2b-lora, ltxv-2b-full, ltxv-2b-pretrain"
 )
 
 

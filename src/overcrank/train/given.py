@@ -71,7 +71,7 @@ class Given:
         count_B = first_B.long() + beginning_B * (1 + part_B * (frames - 1)).long()
         count_B = torch.minimum(count_B, ends_B - 1)
         picture_B = None
-        if later:
+        if later and frames > 1:  # of a single frame, it would be the answer
             count = batch.keys_BKCHW.shape[1]
             picture_B = torch.randint(count, (samples,), generator=generator, device=device)
         frame_T = torch.arange(frames, device=device)
