@@ -27,7 +27,9 @@ def request(**wishes: int) -> Request:
 
 def widest_model() -> Model:
     """Its clips need terabytes; it has no memory itself."""
-    config = replace(transformer.PRESETS["nano"], layers=1, heads=1000, head_width=1000)
+    config = replace(
+        transformer.PRESETS["nano"], layers=1, heads=1000, head_width=1000, text_width=48
+    )
     with torch.device("meta"):
         return replace(nano_model(), transformer=transformer.Transformer(config))
 

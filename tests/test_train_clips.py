@@ -9,11 +9,13 @@ import torch
 
 from overcrank.errors import ModelError, RequestError
 from overcrank.runtime import choose
+from overcrank.text import T5Encoder, TextEmbedding
 from overcrank.train import build_objective, read_config, train
 from overcrank.vae import PRESETS as VAES
 from overcrank.vae import VAE
 from overcrank.weights import load_component, save_component
 from prepared_clips import write_clips
+from tiny_t5 import save_t5
 
 CPU = choose("cpu", "float32")
 
@@ -136,6 +138,43 @@ def test_latents_of_other_clips_or_texts_are_refused(
         other = read_config("pocket-transformer", [*changes, change])
         with pytest.raises(ModelError, match="got world prepared clips .*, right is prepared"):
             build_objective(other, tmp_path, lambda _event: None, CPU)
+
+
+def test_captions_are_read_by_a_t5(shards: Path, autoencoder: Path, tmp_path: Path) -> None:
+    """Of words that it knows; a token at the end says that the text is over."""
+    t5 = save_t5(tmp_path / "t5", width=384)
+    changes = [
+        "preset=nano",
+        "latents=[{frames: 1, size: 64}]",
+        "stages=[{frames: 1, size: 64, batch: 4}]",
+        "conditions.drop_text=0.5",
+        "save_every=2",
+        "steps=2",
+        f"vae={autoencoder}",
+        f"text={t5}",
+        f"clips={{folder: {shards}, trigger: red ball}}",
+    ]
+    config = read_config("pocket-transformer", changes)
+    objective = build_objective(config, tmp_path / "run", lambda _event: None, CPU)
+    encoder = T5Encoder(t5)
+    batch = objective.data()[0]
+    rows = TextEmbedding(batch.text_BLD, batch.keep_BL).rows()
+    wanted = encoder.encode(
+        ["red ball still squares", "red ball squares of kind 0 move", ""]
+    ).rows()
+    assert {len(row) for row in rows} <= {len(row) for row in wanted} | {1}
+    assert any(
+        row.shape == other.shape and torch.allclose(row, other, atol=2e-3)
+        for row in rows
+        for other in wanted
+    )
+    train(config, objective, tmp_path / "run", lambda _event: None, CPU)
+    config = read_config("pocket-transformer", [*changes, f"text={save_t5(tmp_path / 'b', 32)}"])
+    with pytest.raises(RequestError, match="does not fit the text encoder t5: .* one for 32, or"):
+        build_objective(config, tmp_path / "run", lambda _event: None, CPU)
+    config = read_config("pocket-transformer", [*changes, "text=null"])
+    with pytest.raises(ModelError, match="got text t5 .*, right is minilm-l6"):
+        build_objective(config, tmp_path / "run", lambda _event: None, CPU)
 
 
 @pytest.mark.parametrize(

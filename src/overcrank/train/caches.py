@@ -13,7 +13,7 @@ from overcrank.data.originals import Originals, ToyOriginals
 from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.shapes import ClipSize
-from overcrank.text import TextEncoder
+from overcrank.text import T5Encoder, TextEncoder
 from overcrank.train.config import Clips, Latents, RunConfig
 from overcrank.train.record import Event, make_writable
 from overcrank.train.workers import Workers
@@ -58,6 +58,8 @@ def make_caches(
         )
         workers.wait()
         caches[latents.clip] = LatentCache(place, spec)
+    if isinstance(makers.text, T5Encoder):
+        makers.text.drop()  # what it had to say lies in the caches
     return caches
 
 
@@ -107,7 +109,7 @@ def _spec(config: RunConfig, latents: Latents, clips: Originals, makers: CacheMa
         captions=1 if real else latents.captions,
         seed=config.seed,
         latent_hash=makers.latent_hash,
-        text=makers.text.name,
+        text=makers.text.identity if isinstance(makers.text, T5Encoder) else makers.text.name,
         world=clips.name,
         endings=config.conditions.ending > 0,
         control=config.conditions.control if config.conditions.reference > 0 else None,

@@ -11,7 +11,7 @@ from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.errors import RequestError
 from overcrank.runtime import Hardware, precision
-from overcrank.text import MiniLMEncoder
+from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
 from overcrank.toybox.figure_pack import FigurePack
 from overcrank.train.caches import CacheMakers, make_caches
 from overcrank.train.config import RunConfig, Scenes
@@ -47,8 +47,12 @@ def build_objective(
     if config.kind == "joint":
         return _joint(config, world, hardware)
     assert config.vae is not None
-    text = MiniLMEncoder()
-    _check_text_width(config, text.width)
+    text = (
+        MiniLMEncoder()
+        if config.text is None
+        else T5Encoder(config.text, device=hardware.device, dtype=hardware.dtype)
+    )
+    _check_text_width(config, text)
     vae = load_network(config.vae, "vae")
     made_by = latent_hash(vae)
     make_writable(folder)
@@ -75,7 +79,7 @@ def _autoencoder(config: RunConfig, world: World, hardware: Hardware) -> VAEObje
 
 def _joint(config: RunConfig, world: World, hardware: Hardware) -> JointObjective:
     text = MiniLMEncoder()
-    _check_text_width(config, text.width)
+    _check_text_width(config, text)
     pixels = VAEObjective(config, hardware, world, held_out=config.stages[-1].clip)
     transformer = start_transformer(config, hardware)
     return JointObjective(config, pixels, transformer, text, hardware, world)
@@ -124,7 +128,7 @@ def build_world(scenes: Scenes) -> World:
     return World(pack=pack, figures=scenes.figures)
 
 
-def _check_text_width(config: RunConfig, given: int) -> None:
+def _check_text_width(config: RunConfig, text: TextEncoder) -> None:
     if config.start_from is None:
         source, needed = f"the preset {config.preset}", PRESETS[config.preset].text_width
     else:
@@ -132,8 +136,9 @@ def _check_text_width(config: RunConfig, given: int) -> None:
         there = open_checkpoint(source).network("transformer").config
         assert isinstance(there, TransformerConfig)
         needed = there.text_width
-    if needed != given:
+    if needed != text.width:
         raise RequestError(
-            f"{source} does not fit the text encoder: got a transformer for texts {needed} wide, "
-            f"right is one for {given}"
+            f"{source} does not fit the text encoder {text.name}: got a transformer for texts "
+            f"{needed} wide, right is one for {text.width}, or another encoder: text: T5, a folder "
+            "or hub id"
         )

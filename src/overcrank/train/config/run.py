@@ -17,8 +17,8 @@ from overcrank.train.config.losses import VAELoss
 
 ONLY_FOR = {
     "vae": ("freeze", "decoder", "loss", "film", "clips"),
-    "transformer": ("vae", "latents", "conditions", "lora", "clips"),
-    "distil": ("vae", "latents", "conditions", "distil", "clips"),
+    "transformer": ("vae", "text", "latents", "conditions", "lora", "clips"),
+    "distil": ("vae", "text", "latents", "conditions", "distil", "clips"),
     "joint": ("decoder", "loss", "conditions", "joint"),
 }
 """Keys that not every kind of run understands."""
@@ -32,6 +32,9 @@ class RunConfig(Strict):
     """Row of the architecture table of that network, or of both."""
     vae: str | None = None
     """Transformer only: the autoencoder, as `start_from` is given."""
+    text: str | None = None
+    """What reads the captions: a T5, by folder, file or hub id; if not given, the small encoder of
+    the default model."""
     start_from: str | None = None
     """Weights to start from instead of random numbers: a file or folder of any format, the name
     of a shipped model, or a hub id as hf://OWNER/NAME; for a joint run one with both networks."""
