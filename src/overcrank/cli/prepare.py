@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from overcrank.cli.values import number, whole
-from overcrank.data.prepare import Scorer, Settings, prepare, sharpness
+from overcrank.data.prepare import CAPTION_PROMPT, Captioner, Scorer, Settings, prepare, sharpness
 from overcrank.errors import RequestError
+from overcrank.runtime import choose
 
 DEFAULT = Settings()
 
@@ -56,6 +57,18 @@ def prepare_command(
     min_score: Annotated[
         float | None, typer.Option(parser=number, metavar="X", help="Lower scores are dropped.")
     ] = None,
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Describes what has no caption: a folder or hub id OWNER/NAME."
+        ),
+    ] = None,
+    caption_prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="What it is asked.", show_default=False)
+    ] = CAPTION_PROMPT,
+    caption_batch: Annotated[
+        int, typer.Option(parser=whole, metavar="N", help="Clips it describes at once.")
+    ] = 4,
     require_captions: Annotated[
         bool, typer.Option("--require-captions", help="Drop what has no caption.")
     ] = False,
@@ -83,15 +96,27 @@ def prepare_command(
         require_captions=require_captions,
         shard_mib=shard_mib,
     )
+    hardware = choose(None, "auto")
+    describer = None
+    if captioner is not None:
+        describer = Captioner(
+            captioner,
+            prompt=caption_prompt,
+            batch=caption_batch,
+            device=hardware.device,
+            dtype=hardware.dtype,
+        )
     with _Bar() as bar:
         done = prepare(
             source,
             out,
             settings,
             scorer=sharpness if scorer is None else _scorer(scorer),
+            captioner=describer,
             engine=engine,
             processes=processes,
             on_file=bar.on_file,
+            on_clip=bar.on_clip,
         )
     if json:
         print(json_format.dumps({"path": str(out), **done}))
@@ -118,13 +143,13 @@ def _scorer(name: str) -> Scorer:
 
 
 class _Bar:
-    """Files done, bytes a second and the time that is left, on stderr if it is a terminal."""
+    """What is done, how much a second and the time that is left, on stderr if it is a terminal."""
 
     def __init__(self) -> None:
         self._bars = bars.Progress(
-            bars.TextColumn("files {task.fields[files]}"),
+            bars.TextColumn("{task.description}"),
             bars.BarColumn(),
-            bars.TransferSpeedColumn(),
+            bars.TextColumn("{task.fields[rate]}"),
             bars.TimeElapsedColumn(),
             bars.TextColumn("left"),
             bars.TimeRemainingColumn(),
@@ -132,7 +157,8 @@ class _Bar:
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bars.add_task("", total=None, files="")
+        self._files = self._bars.add_task("files", total=None, rate="")
+        self._clips = self._bars.add_task("captions", total=None, rate="", visible=False)
 
     def __enter__(self) -> "_Bar":
         self._bars.start()
@@ -143,4 +169,17 @@ class _Bar:
 
     def on_file(self, files: int, of_files: int, size: int, of_size: int) -> None:
         """So much is done."""
-        self._bars.update(self._task, completed=size, total=of_size, files=f"{files} of {of_files}")
+        self._show(self._files, f"files {files} of {of_files}", size, of_size, (1e6, "MB/s"))
+
+    def on_clip(self, clips: int, of_clips: int) -> None:
+        """So many have a caption."""
+        self._show(self._clips, f"captions {clips} of {of_clips}", clips, of_clips, (1, "a second"))
+
+    def _show(
+        self, task: bars.TaskID, words: str, done: int, total: int, unit: tuple[float, str]
+    ) -> None:
+        speed = next(each.speed for each in self._bars.tasks if each.id == task) or 0.0
+        rate = f"{speed / unit[0]:.2f} {unit[1]}"
+        self._bars.update(
+            task, description=words, completed=done, total=total, rate=rate, visible=True
+        )

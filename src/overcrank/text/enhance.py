@@ -3,7 +3,6 @@
 Source: LTX-Video's own inference, which enhances prompts of fewer than 120 words.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overcrank.errors import ModelError, RequestError
+from overcrank.errors import RequestError
+from overcrank.text.named import UNUSABLE, check_there, refusal
 from overcrank.text.t5_files import quiet_hub
 
 LONG_ENOUGH = 120
@@ -27,7 +27,7 @@ INSTRUCTIONS = (
     "plainly, without a title, a list or a comment."
 )
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?<!\.safetensors)(?<!\.gguf)")
+_WHAT = "language model"
 _RIGHT = (
     "give a folder, or the hub id OWNER/NAME, of a causal model in safetensors, such as a small "
     "instruct model"
@@ -60,7 +60,7 @@ class PromptEnhancer:
     ) -> None:
         import transformers
 
-        _check_there(source)
+        check_there(source, _WHAT, _RIGHT)
         model_class: Any = transformers.AutoModelForCausalLM
         options = {"trust_remote_code": False, "local_files_only": Path(source).is_dir()}
         try:
@@ -69,8 +69,8 @@ class PromptEnhancer:
                 self._model = model_class.from_pretrained(
                     source, use_safetensors=True, dtype=dtype, **options
                 )
-        except (OSError, ValueError, LookupError, RuntimeError, ImportError) as error:
-            raise _refusal(source, error) from error
+        except UNUSABLE as error:
+            raise refusal(source, error, _WHAT, _RIGHT) from error
         self._model.eval().requires_grad_(False).to(device)
         self.name = Path(source).name if Path(source).is_dir() else str(source)
         self.instructions, self.max_new_tokens = instructions, max_new_tokens
@@ -118,29 +118,3 @@ class PromptEnhancer:
             batch = self._tokenizer(text, return_tensors="pt")
         ids: Tensor = batch["input_ids"].to(self._model.device)
         return ids
-
-
-def _check_there(source: str | Path) -> None:
-    """Refuse at once what is no folder and no hub id, or cannot be had from the hub.
-
-    transformers would ask for each of its files by itself, and wait for each.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if str(source) and Path(source).is_dir():
-        return
-    if Path(source).exists() or not _HUB_ID.fullmatch(str(source)):
-        raise ModelError(
-            f"no language model can be loaded: got {str(source)!r}, which is no folder: {_RIGHT}"
-        )
-    try:
-        with quiet_hub():
-            snapshot_download(str(source), allow_patterns=["config.json"])
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise _refusal(source, error) from error
-
-
-def _refusal(source: str | Path, error: Exception) -> ModelError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].removeprefix("Got: ")
-    return ModelError(f"no language model can be loaded: got {str(source)!r} ({reason}): {_RIGHT}")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from overcrank.data.cuts import check_detector
+from overcrank.data.prepare.captions import Captioner, OnClip, write_captions
 from overcrank.data.prepare.cluster import check_ray, on_ray
 from overcrank.data.prepare.parts import Judge, key_of
 from overcrank.data.prepare.pool import in_processes
 from overcrank.data.prepare.scores import sharpness
 from overcrank.data.prepare.settings import Scorer, Settings
-from overcrank.data.prepare.shards import assemble
+from overcrank.data.prepare.shards import assemble, sort_out
 from overcrank.data.prepare.sources import Source, find_sources, is_known, is_picture
 from overcrank.data.prepare.tally import OnFile, Tally
 from overcrank.errors import MediaError, RequestError
@@ -28,15 +29,17 @@ Engine = Callable[[dict[Path, Source], Judge, int, Tally], None]
 ENGINES: dict[str, Engine] = {"processes": in_processes, "ray": on_ray}
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  two of them only tell
     source: Path | str,
     out: Path | str,
     settings: Settings | None = None,
     *,
     scorer: Scorer = sharpness,
+    captioner: Captioner | None = None,
     engine: str = "processes",
     processes: int = 1,
     on_file: OnFile | None = None,
+    on_clip: OnClip | None = None,
 ) -> dict[str, Any]:
     """Prepare the videos and pictures of a folder or list; what is in `prepare.json` comes back.
 
@@ -52,6 +55,11 @@ def prepare(
         raise RequestError(f"no engine has this name, got {engine!r}: there are {[*ENGINES]}")
     if engine == "ray":
         check_ray()
+    if captioner is not None and settings.require_captions:
+        raise RequestError(
+            f"clips without a caption are dropped or get one, got require_captions and the "
+            f"captioner {captioner.name}: choose one"
+        )
     if not getattr(scorer, "__qualname__", "<").isidentifier():
         raise RequestError(
             f"a scorer is a function that other processes can import, got {scorer!r}: "
@@ -65,6 +73,7 @@ def prepare(
     summary = {
         "format_version": FORMAT_VERSION,
         "settings": asdict(settings),
+        "captioner": captioner and captioner.said,
         "input": _hash_of(keys),
         "files": len(sources),
     }
@@ -75,7 +84,10 @@ def prepare(
     parts = [(target / PARTS / key, each) for key, each in zip(keys, sources, strict=True)]
     todo = dict(parts)
     ENGINES[engine](todo, (settings, scorer), processes, Tally(todo, on_file))
-    summary |= assemble(parts, target, settings.shard_mib << 20)
+    lines, samples = sort_out(parts)
+    if captioner is not None:
+        write_captions(samples, captioner, on_clip)
+    summary |= assemble(lines, samples, target, settings.shard_mib << 20)
     with published(target / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(target / PARTS)

@@ -64,11 +64,12 @@ class Looks:
         return None
 
 
-def assemble(parts: Iterable[tuple[Path, Source]], out: Path, shard_bytes: int) -> dict[str, Any]:
+def assemble(
+    lines: list[Entry], samples: list[Sample], out: Path, shard_bytes: int
+) -> dict[str, Any]:
     """Write everything that comes out; the counts of what was kept and dropped."""
     for stale in out.glob(SHARD.replace("{:06d}", "*")):  # of a run that was stopped here
         stale.unlink()
-    lines, samples = _sorted_out(parts)
     for number, shard in enumerate(_in_shards(samples, shard_bytes)):
         name = SHARD.format(number)
         for sample in shard:
@@ -88,7 +89,8 @@ def assemble(parts: Iterable[tuple[Path, Source]], out: Path, shard_bytes: int) 
     }
 
 
-def _sorted_out(parts: Iterable[tuple[Path, Source]]) -> tuple[list[Entry], list[Sample]]:
+def sort_out(parts: Iterable[tuple[Path, Source]]) -> tuple[list[Entry], list[Sample]]:
+    """The lines of the manifest, without duplicates a sample each, which may still get captions."""
     lines: list[Entry] = []
     samples: list[Sample] = []
     looks = Looks()

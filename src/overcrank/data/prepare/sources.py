@@ -15,6 +15,7 @@ VIDEOS = frozenset(CONTAINERS | STREAMS)
 LOSSLESS = {".bmp", ".gif", ".png", ".ppm", ".tif", ".tiff"}
 PICTURES = frozenset(LOSSLESS | {".avif", ".jpeg", ".jpg", ".webp"})
 LISTS = (".csv", ".json", ".jsonl")
+SIDECARS = (".txt", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +68,31 @@ def _in_folder(folder: Path) -> Iterator[Source]:
         if file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
-    described = {file.with_suffix(".txt") for file in files if is_known(file)}
+    described = {file.with_suffix(kind) for file in files if is_known(file) for kind in SIDECARS}
     for file in files:
         if file not in described:
             yield Source(file, file.relative_to(folder).as_posix(), _sidecar(file))
 
 
 def _sidecar(file: Path) -> str | None:
-    text = file.with_suffix(".txt")
-    if not is_known(file) or not text.is_file():
+    """The first that says something."""
+    if not is_known(file):
+        return None
+    captions = (_caption_in(file.with_suffix(kind)) for kind in SIDECARS)
+    return next((caption for caption in captions if caption), None)
+
+
+def _caption_in(file: Path) -> str | None:
+    if not file.is_file():
         return None
     try:
-        return text.read_text(encoding="utf-8").strip() or None
-    except (OSError, ValueError) as error:
+        text = file.read_text(encoding="utf-8")
+        said: Any = json.loads(text).get("caption") if file.suffix == ".json" else text
+        return said.strip() if said else None
+    except (OSError, ValueError, AttributeError) as error:
         raise RequestError(
-            f"a caption cannot be read, got {text} ({error}): write it as UTF-8 text"
+            f"a caption cannot be read, got {file} ({error}): write it as UTF-8 text, in JSON as "
+            'the text "caption" of an object'
         ) from error
 
 
