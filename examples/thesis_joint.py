@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from overcrank import transformer, vae
-from overcrank.data.toy_clips import PixelBatch
+from overcrank.data.pixels import PixelBatch
 from overcrank.train.config import Joint, RunConfig
 from overcrank.train.joint import JointObjective
 from overcrank.train.pictures import contact_sheet

@@ -13,6 +13,7 @@ import overcrank
 from nano_model import save_nano
 from overcrank.data.controls import edges
 from overcrank.data.originals import share_of_tokens
+from overcrank.data.pixels import OriginalSource
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
 from overcrank.train import build_objective, read_config, train
@@ -22,6 +23,7 @@ from overcrank.train.start import with_files
 from overcrank.train.transformer import start_transformer
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.weights import latent_hash, load_component
+from prepared_clips import write_clips
 from test_train_loop import CPU
 from test_train_transformer import LetterCounts
 
@@ -229,3 +231,24 @@ def test_a_run_needs_both_networks_of_a_model(tmp_path: Path) -> None:
     assert with_files(config).start_from == str(model)
     with pytest.raises(ModelError, match="no vae"):
         with_files(read_config("pocket-joint", [f"start_from={model / 'transformer.safetensors'}"]))
+
+
+def test_both_networks_learn_from_prepared_clips(tmp_path: Path) -> None:
+    shards = write_clips(tmp_path / "prepared", count=10)
+    changes = [
+        *("preset=nano", "start_from=null", "steps=1", f"clips.folder={shards}"),
+        "stages=[{frames: 9, size: 96x64, batch: 2}]",
+    ]
+    config = read_config("pocket-joint", changes)
+    objective = build_objective(config, tmp_path / "run", lambda _event: None, CPU)
+    assert isinstance(objective, JointObjective)
+    batch = objective.data()[0]
+    assert batch.frames.shape == (2, 9, 64, 96, 3)
+    assert not batch.actors.any()
+    assert objective.loss(batch, torch.Generator().manual_seed(0))[0].isfinite()
+    source = objective.source
+    assert isinstance(source, OriginalSource)
+    (pieces,) = source.originals.values()
+    assert pieces.held_out > 0
+    unseen = source.unseen(pieces.held_out, ClipSize(9, 64, 96))
+    assert torch.equal(unseen.frames_FHW3, pieces[0].frames_FHW3)

@@ -1,6 +1,6 @@
 """The latents that a run learns from: what they show, who makes them, where they lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.shapes import ClipSize
 from overcrank.text import T5Encoder, TextEncoder
-from overcrank.train.config import Clips, Latents, RunConfig
+from overcrank.train.config import Latents, RunConfig
 from overcrank.train.record import Event, make_writable
 from overcrank.train.workers import Workers
 
@@ -66,7 +66,7 @@ def make_caches(
 def originals(config: RunConfig, world: World, tell: Tell) -> dict[ClipSize, Originals]:
     """What the latents of each size show."""
     if config.clips is not None:
-        return _prepared(config, config.clips, tell)
+        return prepared_originals(config, [latents.clip for latents in config.latents], tell)
     return {
         latents.clip: ToyOriginals(
             world, latents.clip, seed=config.seed, first=latents.first, captions=latents.captions
@@ -75,16 +75,20 @@ def originals(config: RunConfig, world: World, tell: Tell) -> dict[ClipSize, Ori
     }
 
 
-def _prepared(config: RunConfig, clips: Clips, tell: Tell) -> dict[ClipSize, Originals]:
+def prepared_originals(
+    config: RunConfig, sizes: Sequence[ClipSize], tell: Tell
+) -> dict[ClipSize, Originals]:
+    """The prepared clips of a run, sorted into sizes."""
+    clips = config.clips
+    assert clips is not None
     prepared = Prepared(clips.folder)
-    sizes = [latents.clip for latents in config.latents]
     pieces = sort_clips(prepared, sizes, Fit(clips.enlarge, clips.jitter), config.seed)
     used = [piece for some in pieces.values() for piece in some]
     check_captions(used, allow_empty=clips.allow_empty)
-    for latents in config.latents:
-        some = pieces[latents.clip]
+    for size, some in pieces.items():
         count = len({piece.clip.key for piece in some})
-        tell({"latents": f"{latents.size}, {latents.frames}", "clips": count, "pieces": len(some)})
+        side = size.width if size.width == size.height else f"{size.width}x{size.height}"
+        tell({"latents": f"{side}, {size.frames}", "clips": count, "pieces": len(some)})
     left_out = len(prepared.clips) - len({piece.clip.key for piece in used})
     if left_out:
         tell({"left_out": left_out, "of": len(prepared.clips), "because": "too short or too small"})

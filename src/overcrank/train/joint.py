@@ -27,8 +27,7 @@ from overcrank.data.batches import Batch
 from overcrank.data.controls import CONTROLS
 from overcrank.data.latents import ENDING
 from overcrank.data.originals import share_of_tokens
-from overcrank.data.toy_clips import PixelBatch, ToyClips, draw_clips
-from overcrank.data.world import World
+from overcrank.data.pixels import PixelBatch, Pixels, Source, ToySource, gather
 from overcrank.flow import mix
 from overcrank.runtime import Hardware
 from overcrank.shapes import FRAMES_PER_CELL, ClipSize
@@ -44,8 +43,6 @@ from overcrank.weights import Card, Defaults, save_model
 from overcrank.weights.card import TEXT_ENCODERS
 
 HELD_OUT = 64
-_FIRST_HELD_OUT = 2**41
-"""Scenes of training have smaller numbers."""
 
 
 class JointObjective:
@@ -58,10 +55,10 @@ class JointObjective:
         transformer: Transformer,
         text: TextEncoder,
         hardware: Hardware,
-        world: World | None = None,
+        source: Source | None = None,
     ) -> None:
         self.config, self.pixels, self.hardware = config, pixels, hardware
-        self.text, self.world = text, world or World()
+        self.text, self.source = text, source or ToySource()
         hardware.place(transformer)
         self.module = nn.ModuleDict({"vae": pixels.vae, "transformer": transformer.train()})
         self._held_out: PixelBatch | None = None
@@ -73,13 +70,13 @@ class JointObjective:
             stage = self.config.stage(step)
             return stage.batch, stage.clip
 
-        return ToyClips(
+        return Pixels(
+            self.source,
             shape_of,
             self.text,
             steps=self.config.steps,
             seed=self.config.seed,
             drop_text=self.config.conditions.drop_text,
-            world=self.world,
         )
 
     def loss(
@@ -195,11 +192,8 @@ class JointObjective:
         """Clips that are never trained on, drawn once."""
         if self._held_out is None:
             size = self.pixels.held_out
-            seeds = list(range(_FIRST_HELD_OUT, _FIRST_HELD_OUT + HELD_OUT))
-            drawn = draw_clips(
-                self.world, self.text, size, seeds, [24.0] * HELD_OUT, seeds, [False] * HELD_OUT
-            )
-            self._held_out = on_device(drawn, self.hardware.device)
+            clips = [self.source.unseen(number, size) for number in range(HELD_OUT)]
+            self._held_out = on_device(gather(clips, self.text), self.hardware.device)
         return self._held_out
 
     @torch.no_grad()

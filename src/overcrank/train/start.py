@@ -7,19 +7,21 @@ import torch
 from torch import Tensor
 
 from overcrank.data.fitting import ClipCrops, Fit
+from overcrank.data.pixels import OriginalSource, Source, ToySource
 from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.errors import RequestError
 from overcrank.runtime import Hardware, precision
+from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
 from overcrank.toybox.figure_pack import FigurePack
-from overcrank.train.caches import CacheMakers, make_caches
+from overcrank.train.caches import CacheMakers, Tell, make_caches, prepared_originals
 from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
 from overcrank.train.joint import JointObjective
 from overcrank.train.record import Event, Objective, make_writable
 from overcrank.train.transformer import TransformerObjective, start_transformer
-from overcrank.train.vae import VAEObjective, to_video
+from overcrank.train.vae import HELD_OUT, VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
 from overcrank.transformer import PRESETS, TransformerConfig
 from overcrank.weights import load_network, open_checkpoint
@@ -45,7 +47,7 @@ def build_objective(
     if config.kind == "vae":
         return _autoencoder(config, world, hardware)
     if config.kind == "joint":
-        return _joint(config, world, hardware)
+        return _joint(config, world, hardware, on_event)
     assert config.vae is not None
     text = (
         MiniLMEncoder()
@@ -68,21 +70,28 @@ def build_objective(
     return kind(config, caches, made_by, hardware)
 
 
-def _autoencoder(config: RunConfig, world: World, hardware: Hardware) -> VAEObjective:
+def _autoencoder(
+    config: RunConfig, world: World, hardware: Hardware, scenes: ClipSize = HELD_OUT
+) -> VAEObjective:
+    """Judged by `scenes`, or by clips of the largest stage."""
     if config.clips is None:
-        return VAEObjective(config, hardware, world)
+        return VAEObjective(config, hardware, world, scenes)
     sizes = {stage.clip: stage.pixels for stage in config.stages}
     fit = Fit(config.clips.enlarge, config.clips.jitter)
     clips = ClipCrops(Prepared(config.clips.folder), sizes, fit, config.clips.share)
     return VAEObjective(config, hardware, world, max(sizes, key=sizes.__getitem__), clips)
 
 
-def _joint(config: RunConfig, world: World, hardware: Hardware) -> JointObjective:
+def _joint(config: RunConfig, world: World, hardware: Hardware, tell: Tell) -> JointObjective:
     text = MiniLMEncoder()
     _check_text_width(config, text)
-    pixels = VAEObjective(config, hardware, world, held_out=config.stages[-1].clip)
+    source: Source = ToySource(world)
+    if config.clips is not None:
+        sizes = list(dict.fromkeys(stage.clip for stage in config.stages))
+        source = OriginalSource(prepared_originals(config, sizes, tell))
+    pixels = _autoencoder(config, world, hardware, config.stages[-1].clip)
     transformer = start_transformer(config, hardware)
-    return JointObjective(config, pixels, transformer, text, hardware, world)
+    return JointObjective(config, pixels, transformer, text, hardware, source)
 
 
 def with_files(config: RunConfig) -> RunConfig:

@@ -19,7 +19,7 @@ ONLY_FOR = {
     "vae": ("freeze", "decoder", "loss", "film", "clips"),
     "transformer": ("vae", "text", "latents", "conditions", "lora", "clips"),
     "distil": ("vae", "text", "latents", "conditions", "distil", "clips"),
-    "joint": ("decoder", "loss", "conditions", "joint"),
+    "joint": ("decoder", "loss", "conditions", "joint", "clips"),
 }
 """Keys that not every kind of run understands."""
 
