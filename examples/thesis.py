@@ -89,7 +89,9 @@ def vae_config(channels: int, merge: int) -> VAEConfig:
     sides = []
     for layers in ((0, 1, 1, 1), (0, 2, 2, 1)):
         blocks = []
-        for depth, stride, width in zip(layers, strides, (64, 128, 192), strict=False):
+        for depth, stride, width in zip(
+            layers, strides, (64, 128, max(192, channels)), strict=False
+        ):
             project = Block(kind="project", stride=stride, width=width)
             blocks += [Block(kind="res_x", layers=depth), project]
         sides.append((*blocks, Block(kind="res_x", layers=layers[-1])))

@@ -27,6 +27,8 @@ from overcrank.train.vae import VAEObjective, to_frames, to_video
 from overcrank.transformer import Transformer, TransformerConfig, token_positions
 from overcrank.transformer.attention import Attention
 from overcrank.vae import VAE
+from overcrank.vae.ops import boxes_to_channels, patchify, repeat_first_frame
+from overcrank.vae.resample import ProjectDown, ProjectUp
 from overcrank.weights.store import save_component
 
 AT_ONCE = 32
@@ -58,6 +60,7 @@ class OnClips(VAEObjective):
     def __init__(self, config: RunConfig, hardware: Hardware, train: Clips, test: Clips) -> None:
         super().__init__(config, hardware)
         self.train, self.test = train, test
+        start_from_components(self.vae, train.frames[:128])
 
     def data(self) -> Dataset[NumberedCrops]:
         config = self.config
@@ -85,6 +88,38 @@ class OnClips(VAEObjective):
         vae.per_channel_statistics.mean.copy_(flat.mean(1))
         vae.per_channel_statistics.std.copy_(flat.std(1))
         save_component(folder / "vae.safetensors", "vae", vae)
+
+
+@torch.no_grad()
+def start_from_components(vae: VAE, frames_BFHWC: Tensor) -> None:
+    """Each projection of the linear trunk becomes the principal components of what it is given,
+    and its twin in the decoder the transpose; the latent's axes are turned at random."""
+    x = patchify(to_video(frames_BFHWC), vae.config.patch_size)
+    down = [block for block in vae.encoder.down_blocks if isinstance(block, ProjectDown)]
+    up = [block for block in vae.decoder.up_blocks if isinstance(block, ProjectUp)][::-1]
+    twins = [(vae.encoder.conv_in.conv, vae.decoder.conv_out.conv)]
+    twins += [(a.conv, b.conv) for a, b in zip(down, up, strict=True)]
+    for (forth, back), stride in zip(twins, [None, *(block.stride for block in down)], strict=True):
+        if stride is not None:
+            x = boxes_to_channels(repeat_first_frame(x, stride[0] - 1), stride)
+        flat = x.movedim(1, 0).flatten(1)
+        vectors = torch.linalg.eigh(flat @ flat.T).eigenvectors.flip(1)
+        weight = torch.eye(forth.weight.shape[0], len(vectors)) @ vectors.T
+        _centre(forth).copy_(weight)
+        _centre(back).copy_(weight.T)
+        x = torch.einsum("oc,bcthw->bothw", weight, x)
+    channels = vae.config.latent_channels
+    turn = torch.nn.init.orthogonal_(torch.empty(channels, channels))
+    turn = turn @ torch.eye(channels, x.shape[1])
+    scale = torch.einsum("oc,bcthw->bothw", turn, x).std()
+    _centre(vae.encoder.conv_out.conv)[:channels] = turn / scale
+    _centre(vae.decoder.conv_in.conv).copy_(turn.T * scale)
+
+
+def _centre(conv: nn.Conv3d) -> Tensor:
+    """The middle of a kernel, (outputs, inputs)."""
+    time, height, width = (size // 2 for size in conv.kernel_size)
+    return conv.weight[:, :, time, height, width]
 
 
 def autoencoder(module: nn.Module) -> VAE:
