@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from overcrank.metrics import psnr
 from overcrank.runtime import choose
 from overcrank.toybox import render
-from overcrank.train.vae import to_frames
+from overcrank.train.vae import to_frames, to_video
 from overcrank.transformer import PRESETS, token_positions
 from overcrank.vae import VAE
 
@@ -21,7 +22,13 @@ sys.path.insert(0, str(EXAMPLES))
 from measures import Judge, frechet, moments  # noqa: E402
 from small_world import RATE, SIZE, scene  # noqa: E402
 from thesis import vae_config  # noqa: E402
-from thesis_parts import build_transformer, pixels_of, round_trip, tokens_of  # noqa: E402
+from thesis_parts import (  # noqa: E402
+    build_transformer,
+    pixels_of,
+    round_trip,
+    start_from_components,
+    tokens_of,
+)
 
 
 def test_the_distance_of_two_gaussians_is_the_one_of_the_formula() -> None:
@@ -79,6 +86,20 @@ def test_cells_become_tokens_and_pixels_again(merge: int) -> None:
         again = pixels_of(vae, tokens_BCTHW, merge, 0.0, hardware)
         assert tokens_BCTHW.shape == (2, 128, 3, 2, 2)
         assert torch.equal(again, to_frames(round_trip(vae, frames_BFHWC)))
+
+
+def test_principal_components_keep_more_than_any_other_start() -> None:
+    scenes = [scene(number, "train") for number in range(24)]
+    frames_BFHWC = torch.stack([render(each, SIZE, RATE) for each in scenes])
+    vae = VAE(vae_config(128, 1))
+
+    def decibels() -> float:
+        with torch.no_grad():
+            return float(psnr(round_trip(vae, frames_BFHWC), to_video(frames_BFHWC)).mean())
+
+    before = decibels()
+    start_from_components(vae, frames_BFHWC)
+    assert decibels() > before + 10
 
 
 @pytest.mark.slow
