@@ -9,7 +9,7 @@ trained once.
 import argparse
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,10 +19,10 @@ import torch
 from measures import Judge
 from safetensors.torch import load_file, save_file
 from small_world import RATE, SIZE, Clips, clips, scene
+from thesis_networks import VARIANTS, Variant, build_transformer, vae_config
 from thesis_parts import (
     OnClips,
     OnTokens,
-    build_transformer,
     held_out_loss,
     pixels_of,
     round_trip,
@@ -39,64 +39,18 @@ from overcrank.toybox.recogniser import Recogniser
 from overcrank.train import RunConfig, train
 from overcrank.train.pictures import contact_sheet
 from overcrank.train.vae import to_frames, to_video
-from overcrank.vae.config import Block, VAEConfig
 from overcrank.weights.store import load_component
 
 TRAIN, ASKED, TRUE = 2048, 256, 512
 """Clips to learn from, captions that are asked for, true clips that are compared with."""
 TERA = (1.5, 2.5)
 """Floating point operations of the autoencoder's and the transformer's training, in 10^12."""
-HANDED_OVER = 0.05
-"""Where the sampler stops and the decoder takes over."""
 SAMPLER_STEPS = 10
 LOSS = {"l1": 1.0, "mse": 8.0, "wavelet": 1.0, "kl": 1e-3, "max_sigma": 0.2}
 OPTIM = {
     "vae": {"lr": 1e-3, "fan_in": 128, "warmup": 20, "ema": 0.98},
     "transformer": {"lr": 5e-3, "fan_in": 192, "betas": (0.9, 0.98), "warmup": 20, "ema": 0.98},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """`vae` names the autoencoder, others may have the same; `end` is where the sampler stops."""
-
-    vae: str = "base"
-    channels: int = 128
-    merge: int = 1
-    """Cells of height and width that become one token in front of the transformer."""
-    loss: dict[str, float] = field(default_factory=dict)
-    attention: str = "full"
-    end: float = HANDED_OVER
-
-
-VARIANTS = {
-    "base": Variant(),
-    "merged": Variant(vae="merged", channels=32, merge=2),
-    "1:96": Variant(vae="1:96", channels=256),
-    "1:48": Variant(vae="1:48", channels=512),
-    "alternating": Variant(attention="alternating"),
-    "both": Variant(attention="both"),
-    "clean": Variant(vae="clean", loss={"max_sigma": 0.0}, end=0.0),
-    "no-wavelet": Variant(vae="no-wavelet", loss={"wavelet": 0.0}),
-    "gan": Variant(vae="gan", loss={"gan": 0.3}),
-}
-
-
-def vae_config(channels: int, merge: int) -> VAEConfig:
-    """Of the shipped family; where cells are merged later, the last projection leaves height and
-    width alone."""
-    strides = ((2, 2, 2), (2, 2, 2), (2, 2 // merge, 2 // merge))
-    sides = []
-    for layers in ((0, 1, 1, 1), (0, 2, 2, 1)):
-        blocks = []
-        for depth, stride, width in zip(
-            layers, strides, (64, 128, max(192, channels)), strict=False
-        ):
-            project = Block(kind="project", stride=stride, width=width)
-            blocks += [Block(kind="res_x", layers=depth), project]
-        sides.append((*blocks, Block(kind="res_x", layers=layers[-1])))
-    small = replace(vae.PRESETS["pocket"], encoder_blocks=sides[0], decoder_blocks=sides[1])
-    return replace(small, base_width=24, latent_channels=channels)
 
 
 @dataclass(frozen=True, slots=True)

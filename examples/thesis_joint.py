@@ -21,21 +21,19 @@ import torch
 from small_world import RATE, SIZE
 from thesis import (
     ASKED,
-    HANDED_OVER,
     OPTIM,
     SAMPLER_STEPS,
     TERA,
     TRAIN,
     TRUE,
-    VARIANTS,
     World,
     learn,
     run_config,
     train_transformer,
     train_vae,
-    vae_config,
 )
-from thesis_parts import OnClips, Steps, build_transformer, pixels_of, sample
+from thesis_networks import HANDED_OVER, VARIANTS, build_transformer, vae_config
+from thesis_parts import OnClips, Steps, pixels_of, sample
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 

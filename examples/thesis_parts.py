@@ -1,7 +1,7 @@
-"""The parts of `thesis.py`: objectives on clips rendered before, factorised attention, sampling.
+"""The parts of `thesis.py`: objectives on clips rendered before, round trips, sampling.
 
-Axes: B clips, F frames, H W pixels or cells, T latent frames, C channels, S tokens of a frame,
-N tokens of a clip, D width, L text tokens, P pairs.
+Axes: B clips, F frames, H W pixels or cells, T latent frames, C channels, N tokens of a clip,
+L text tokens, D their width.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from small_world import RATE, Clips
+from thesis_networks import start_from_components
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -24,11 +25,8 @@ from overcrank.shapes import LatentSize
 from overcrank.train import RunConfig
 from overcrank.train.given import Given, draw_levels, flow_loss
 from overcrank.train.vae import VAEObjective, to_frames, to_video
-from overcrank.transformer import Transformer, TransformerConfig, token_positions
-from overcrank.transformer.attention import Attention
+from overcrank.transformer import Transformer, token_positions
 from overcrank.vae import VAE
-from overcrank.vae.ops import boxes_to_channels, patchify, repeat_first_frame
-from overcrank.vae.resample import ProjectDown, ProjectUp
 from overcrank.weights.store import save_component
 
 AT_ONCE = 32
@@ -90,38 +88,6 @@ class OnClips(VAEObjective):
         save_component(folder / "vae.safetensors", "vae", vae)
 
 
-@torch.no_grad()
-def start_from_components(vae: VAE, frames_BFHWC: Tensor) -> None:
-    """Each projection of the linear trunk becomes the principal components of what it is given,
-    and its twin in the decoder the transpose; the latent's axes are turned at random."""
-    x = patchify(to_video(frames_BFHWC), vae.config.patch_size)
-    down = [block for block in vae.encoder.down_blocks if isinstance(block, ProjectDown)]
-    up = [block for block in vae.decoder.up_blocks if isinstance(block, ProjectUp)][::-1]
-    twins = [(vae.encoder.conv_in.conv, vae.decoder.conv_out.conv)]
-    twins += [(a.conv, b.conv) for a, b in zip(down, up, strict=True)]
-    for (forth, back), stride in zip(twins, [None, *(block.stride for block in down)], strict=True):
-        if stride is not None:
-            x = boxes_to_channels(repeat_first_frame(x, stride[0] - 1), stride)
-        flat = x.movedim(1, 0).flatten(1)
-        vectors = torch.linalg.eigh(flat @ flat.T).eigenvectors.flip(1)
-        weight = torch.eye(forth.weight.shape[0], len(vectors)) @ vectors.T
-        _centre(forth).copy_(weight)
-        _centre(back).copy_(weight.T)
-        x = torch.einsum("oc,bcthw->bothw", weight, x)
-    channels = vae.config.latent_channels
-    turn = torch.nn.init.orthogonal_(torch.empty(channels, channels))
-    turn = turn @ torch.eye(channels, x.shape[1])
-    scale = torch.einsum("oc,bcthw->bothw", turn, x).std()
-    _centre(vae.encoder.conv_out.conv)[:channels] = turn / scale
-    _centre(vae.decoder.conv_in.conv).copy_(turn.T * scale)
-
-
-def _centre(conv: nn.Conv3d) -> Tensor:
-    """The middle of a kernel, (outputs, inputs)."""
-    time, height, width = (size // 2 for size in conv.kernel_size)
-    return conv.weight[:, :, time, height, width]
-
-
 def autoencoder(module: nn.Module) -> VAE:
     """The one in what is trained, which may have a critic beside it."""
     return module["vae"] if isinstance(module, nn.ModuleDict) else module
@@ -153,52 +119,6 @@ def pixels_of(
             for piece in cells.split(AT_ONCE)
         ]
     return torch.cat(pieces)
-
-
-class AlongOneAxis(Attention):
-    """Self-attention among the tokens of a frame ("space"), or of a place ("time")."""
-
-    def __init__(self, width: int, heads: int, axis: str, frames: int) -> None:
-        super().__init__(width, heads)
-        self.axis, self.frames = axis, frames
-
-    def forward(self, x_BND: Tensor, *, rotation_BNP2: Tensor, skip: None = None) -> Tensor:
-        assert skip is None
-        batch = len(x_BND)
-        fold = (
-            "b (t s) ... -> (b t) s ..." if self.axis == "space" else "b (t s) ... -> (b s) t ..."
-        )
-        x = rearrange(x_BND, fold, t=self.frames)
-        rotation = rearrange(rotation_BNP2.expand(batch, -1, -1, -1), fold, t=self.frames)
-        back = "(b t) s d -> b (t s) d" if self.axis == "space" else "(b s) t d -> b (t s) d"
-        return rearrange(super().forward(x, rotation_BNP2=rotation), back, b=batch)
-
-
-class SpaceThenTime(nn.Module):
-    """Both, one after the other: two sets of weights."""
-
-    def __init__(self, width: int, heads: int, frames: int) -> None:
-        super().__init__()
-        self.space = AlongOneAxis(width, heads, "space", frames)
-        self.time = AlongOneAxis(width, heads, "time", frames)
-
-    def forward(self, x_BND: Tensor, *, rotation_BNP2: Tensor, skip: None = None) -> Tensor:
-        assert skip is None
-        mixed_BND = self.space(x_BND, rotation_BNP2=rotation_BNP2)
-        return mixed_BND + self.time(x_BND + mixed_BND, rotation_BNP2=rotation_BNP2)
-
-
-def build_transformer(config: TransformerConfig, attention: str, frames: int) -> Transformer:
-    """Attention "full", "alternating" between space and time, or "both" in each block."""
-    network = Transformer(config)
-    for index, block in enumerate(network.transformer_blocks):
-        if attention == "alternating":
-            axis = ("space", "time")[index % 2]
-            block.attn1 = AlongOneAxis(config.width, config.heads, axis, frames)
-        elif attention == "both":
-            block.attn1 = SpaceThenTime(config.width, config.heads, frames)
-    network.initialise()
-    return network
 
 
 class OnTokens:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from thesis import VARIANTS
+from thesis_networks import VARIANTS
 
 COMPARISONS = {
     "patchify": ("base", "merged"),

@@ -21,14 +21,12 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES))
 from measures import Judge, frechet, moments  # noqa: E402
 from small_world import RATE, SIZE, scene  # noqa: E402
-from thesis import vae_config  # noqa: E402
-from thesis_parts import (  # noqa: E402
+from thesis_networks import (  # noqa: E402
     build_transformer,
-    pixels_of,
-    round_trip,
     start_from_components,
-    tokens_of,
+    vae_config,
 )
+from thesis_parts import pixels_of, round_trip, tokens_of  # noqa: E402
 
 
 def test_the_distance_of_two_gaussians_is_the_one_of_the_formula() -> None:
