@@ -60,6 +60,7 @@ def train(
     if workers.rank == 0:
         record = Record(config, objective, folder, begin, on_event)
         record.begin(str(hardware.device))
+        record.look_first(learnt.network)
     done = begin
     try:
         with asked_to_stop() as asked:
@@ -68,7 +69,7 @@ def train(
                 learnt.follow(min(config.optim.ema, done / (9 + done)))
                 stops = workers.any(bool(asked)) and done < config.steps
                 if record is not None:
-                    record.step(done, numbers)
+                    record.step(done, numbers, learning_rate(config.optim, done - 1, config.steps))
                     due = done % config.save_every == 0 or done == config.steps
                     if due and not stops:
                         network = learnt.network()

@@ -82,7 +82,12 @@ class Record:
             }
         )
 
-    def step(self, done: int, numbers: dict[str, Tensor]) -> None:
+    def look_first(self, network: Callable[[], nn.Module]) -> None:
+        """At what a run begins with, if it makes samples."""
+        if self.done == 0 and self.config.samples is not None:
+            self.evaluate(network())
+
+    def step(self, done: int, numbers: dict[str, Tensor], rate: float) -> None:
         """Note a step that is done; of the first and the last, and every few, its numbers."""
         self.done = done
         if done % self.config.log_every == 0 or done in (self.first, self.config.steps):
@@ -90,11 +95,13 @@ class Record:
             seconds = round((now - self.since) / (done - self.timed), 4)
             self.since, self.timed = now, done
             rounded = {name: round(value.item(), 5) for name, value in numbers.items()}
-            self._write({**rounded, "seconds": seconds})
+            self._write({**rounded, "lr": float(f"{rate:.4g}"), "seconds": seconds})
 
     def evaluate(self, network: nn.Module) -> None:
         """Numbers on held-out data, for the moving average."""
-        self._write(self.objective.evaluate(network, self.folder, self.done))
+        numbers = self.objective.evaluate(network, self.folder, self.done)
+        if numbers:
+            self._write(numbers)
 
     def export(self, network: nn.Module) -> None:
         """The weights that others use."""

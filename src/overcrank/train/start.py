@@ -1,6 +1,7 @@
 """From a run's configuration to its objective, caches included."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from overcrank.data.pixels import OriginalSource, Source, ToySource
 from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.errors import RequestError
+from overcrank.media import read_image
 from overcrank.runtime import Hardware, precision
 from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
@@ -20,6 +22,7 @@ from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
 from overcrank.train.joint import JointObjective
 from overcrank.train.record import Event, Objective, make_writable
+from overcrank.train.samples import Sampled, Sampler
 from overcrank.train.transformer import TransformerObjective, start_transformer
 from overcrank.train.vae import HELD_OUT, VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
@@ -42,6 +45,27 @@ def build_objective(
     `processes` render clips beside this one.
     """
     config = with_files(config)
+    objective = _build(config, folder, on_event, hardware, workers, processes)
+    if config.samples is None:
+        return objective
+    text = partial(_text_encoder, config, hardware)
+    return Sampled(objective, Sampler(config, hardware, on_event, text))
+
+
+def _text_encoder(config: RunConfig, hardware: Hardware) -> TextEncoder:
+    if config.text is None:
+        return MiniLMEncoder()
+    return T5Encoder(config.text, device=hardware.device, dtype=hardware.dtype)
+
+
+def _build(
+    config: RunConfig,
+    folder: Path,
+    on_event: Callable[[Event], None],
+    hardware: Hardware,
+    workers: Workers,
+    processes: int,
+) -> Objective:
     torch.manual_seed(config.seed)
     world = build_world(config.scenes)
     if config.kind == "vae":
@@ -49,11 +73,7 @@ def build_objective(
     if config.kind == "joint":
         return _joint(config, world, hardware, on_event)
     assert config.vae is not None
-    text = (
-        MiniLMEncoder()
-        if config.text is None
-        else T5Encoder(config.text, device=hardware.device, dtype=hardware.dtype)
-    )
+    text = _text_encoder(config, hardware)
     _check_text_width(config, text)
     vae = load_network(config.vae, "vae")
     made_by = latent_hash(vae)
@@ -104,6 +124,8 @@ def with_files(config: RunConfig) -> RunConfig:
                 f"{key} is not there: got {given}: build one as docs/{guide}.md says, or run "
                 "without"
             )
+    if config.samples is not None and config.samples.image is not None:
+        read_image(config.samples.image)
     trained: Component = "vae" if config.kind == "vae" else "transformer"
     files = {
         "vae": _weights("vae", config.vae, "vae"),

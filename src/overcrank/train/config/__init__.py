@@ -13,6 +13,7 @@ from overcrank.train.config.learn import Conditions, Distil, Optim
 from overcrank.train.config.losses import VAELoss
 from overcrank.train.config.read import read_config
 from overcrank.train.config.run import RunConfig
+from overcrank.train.config.samples import Samples
 
 __all__ = [
     "Clips",
@@ -25,6 +26,7 @@ __all__ = [
     "Lora",
     "Optim",
     "RunConfig",
+    "Samples",
     "Scenes",
     "Stage",
     "Strict",

@@ -7,19 +7,20 @@ from pydantic import Field, model_validator
 from overcrank import transformer, vae
 from overcrank.errors import RequestError
 from overcrank.train.config.adapt import Lora
-from overcrank.train.config.base import Count, Strict
+from overcrank.train.config.base import Count, Shaped, Strict
 from overcrank.train.config.clips import Clips
 from overcrank.train.config.data import FilmShare, Latents, Scenes, Stage
 from overcrank.train.config.decoder import DecoderShape
 from overcrank.train.config.joint import Joint
 from overcrank.train.config.learn import Conditions, Distil, Optim
 from overcrank.train.config.losses import VAELoss
+from overcrank.train.config.samples import Samples
 
 ONLY_FOR = {
     "vae": ("freeze", "decoder", "loss", "film", "clips"),
-    "transformer": ("vae", "text", "latents", "conditions", "lora", "clips"),
-    "distil": ("vae", "text", "latents", "conditions", "distil", "clips"),
-    "joint": ("decoder", "loss", "conditions", "joint", "clips"),
+    "transformer": ("vae", "text", "latents", "conditions", "lora", "clips", "samples"),
+    "distil": ("vae", "text", "latents", "conditions", "distil", "clips", "samples"),
+    "joint": ("decoder", "loss", "conditions", "joint", "clips", "samples"),
 }
 """Keys that not every kind of run understands."""
 
@@ -59,6 +60,7 @@ class RunConfig(Strict):
     lora: Lora | None = None
     """Train additions to the layers of `start_from` instead of all its weights."""
     joint: Joint = Joint()
+    samples: Samples | None = None
     precision: Literal["auto", "float32"] = "auto"
     accumulate: Count = 1
     """Each batch is computed in so many parts, one after another, for less memory."""
@@ -140,6 +142,34 @@ class RunConfig(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _samples_what_it_learns(self) -> Self:
+        wish = self.samples
+        if wish is None:
+            return self
+        if (wish.every or self.save_every) % self.save_every:
+            raise RequestError(
+                f"samples are made where a run is saved: got samples.every {wish.every} and "
+                f"save_every {self.save_every}: right is a multiple of it"
+            )
+        longest = {s.size: s.frames for s in sorted(self.stages, key=lambda s: s.frames)}
+        asked = self.sampled()
+        if asked.frames > longest.get(asked.size, 0):
+            raise RequestError(
+                f"samples lie outside of what the run learns: got {asked.frames} frames of "
+                f"{asked.size} pixels: right is at most "
+                + " or ".join(f"{frames} frames of {size}" for size, frames in longest.items())
+            )
+        return self
+
+    def sampled(self) -> Shaped:
+        """The shape of the clips that are made to look at."""
+        assert self.samples is not None
+        small = min(self.stages_at(self.steps - 1), key=lambda stage: stage.pixels)
+        return Shaped(
+            frames=self.samples.frames or small.frames, size=self.samples.size or small.size
+        )
+
     def latents_of(self, stage: Stage) -> Latents:
         """Where the clips of a stage come from: cut to their beginning, if they are longer."""
         fitting = [n for n in self.latents if n.size == stage.size and n.frames >= stage.frames]
@@ -176,4 +206,5 @@ GROUPS: dict[str, type[Strict]] = {
     "distil": Distil,
     "lora": Lora,
     "joint": Joint,
+    "samples": Samples,
 }
