@@ -200,7 +200,7 @@ class JointObjective:
     def export(self, module: nn.Module, folder: Path) -> None:
         """Write a model's folder: both networks, tied by the final statistics, and its card."""
         vae, transformer = _networks(module)
-        self.pixels.measure_statistics(vae)
+        vae = self.pixels.finished(vae)
         name = self.text.name if self.text.name in TEXT_ENCODERS else None
         card = Card(name="joint", text_encoder=name, defaults=self._defaults())
         save_model(folder, card, vae, transformer)

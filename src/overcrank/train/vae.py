@@ -8,6 +8,7 @@ draw from the posterior in normalised units. `reconstruction.py` says how y is c
 Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from overcrank.train.config import DecoderShape, RunConfig
 from overcrank.train.critic import Critic, balance, game
 from overcrank.train.pictures import contact_sheet
 from overcrank.train.reconstruction import Reconstruction
-from overcrank.vae import PRESETS, VAE, Posterior
+from overcrank.vae import PRESETS, VAE, Posterior, cell_colours
 from overcrank.weights import load_network, save_component
 
 HELD_OUT = ClipSize(49, 128, 128)
@@ -186,15 +187,25 @@ class VAEObjective:
             yield render(scene, self.held_out), actors
 
     @torch.no_grad()
-    def measure_statistics(self, vae: VAE) -> None:
-        """Mean and deviation of every latent channel over 64 clips."""
-        parts = []
+    def finished(self, vae: VAE) -> VAE:
+        """A copy with statistics of its latents and a map to colours, measured on 64 clips.
+
+        With a frozen encoder the statistics stay, and so does a map that is there.
+        """
+        vae, frozen = copy.deepcopy(vae), "encoder" in self.config.freeze
+        if frozen and vae.config.preview:
+            return vae
+        raws, colours = [], []
         for frames in self._typical():
-            video = to_video(frames[None]).to(self.hardware.device)
-            parts.append(vae.posterior(video).mean_BCTHW.double().movedim(1, 0).flatten(1))
-        flat = torch.cat(parts, dim=1)
-        vae.per_channel_statistics.mean.copy_(flat.mean(1))
-        vae.per_channel_statistics.std.copy_(flat.std(1))
+            video_BCFHW = to_video(frames[None]).to(self.hardware.device)
+            raws.append(_cells(vae.posterior(video_BCFHW).mean_BCTHW.double()))
+            colours.append(_cells(cell_colours(video_BCFHW)))
+        raw_NC, statistics = torch.cat(raws), vae.per_channel_statistics
+        if not frozen:
+            statistics.mean.copy_(raw_NC.mean(0))
+            statistics.std.copy_(raw_NC.std(0))
+        vae.fit_preview((raw_NC - statistics.mean) / statistics.std, torch.cat(colours))
+        return vae
 
     def _typical(self) -> Iterator[Tensor]:
         """Clips as the run shows them, real ones and scenes by their share."""
@@ -206,11 +217,14 @@ class VAEObjective:
 
     @torch.no_grad()
     def export(self, module: nn.Module, folder: Path) -> None:
-        """Write `vae.safetensors`, with latent statistics measured anew if they may have moved."""
-        vae = _autoencoder(module)
-        if "encoder" not in self.config.freeze:
-            self.measure_statistics(vae)
+        """Write `vae.safetensors`, finished."""
+        vae = self.finished(_autoencoder(module))
         save_component(folder / "vae.safetensors", "vae", vae)
+
+
+def _cells(x_BCTHW: Tensor) -> Tensor:
+    """One vector for each cell, (N, C)."""
+    return x_BCTHW.movedim(1, -1).flatten(0, -2)
 
 
 def _changed(vae: VAE, decoder: DecoderShape) -> VAE:

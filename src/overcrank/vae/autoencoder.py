@@ -5,17 +5,18 @@ Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from overcrank.errors import SizeError
+from overcrank.errors import ModelError, SizeError
 from overcrank.shapes import ClipSize
 from overcrank.vae.config import VAEConfig
 from overcrank.vae.conv import Memory
 from overcrank.vae.decoder import Decoder
 from overcrank.vae.encoder import Encoder
+from overcrank.vae.preview import Preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class VAE(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.per_channel_statistics = Statistics(config.latent_channels)
+        if config.preview:
+            self.colours = Preview(config.latent_channels)
         if config.linear_trunk:
             _start_linear(self)
 
@@ -128,6 +131,27 @@ class VAE(nn.Module):
         memory: Memory = {}
         for piece in raw.split(chunk, dim=2):
             yield self.decoder(piece, sigma_B, memory=memory, generator=generator)
+
+    def preview(self, latent_BCTHW: Tensor) -> Tensor:
+        """Normalised latents -> the colour of each cell, (B, 3, T, H, W), about [-1, 1].
+
+        Linear and instant; refused by an autoencoder that carries no map for it.
+        """
+        if not self.config.preview:
+            raise ModelError(
+                "this autoencoder has no map from latents to colours: got one without, as all "
+                "published ones are: decode the latents, or let `fit_preview` learn a map"
+            )
+        return self.colours(latent_BCTHW)
+
+    def fit_preview(self, latent_NC: Tensor, colour_N3: Tensor) -> None:
+        """Learn the map of `preview` from normalised latents of N cells and their colours.
+
+        `cell_colours` gives the colours of a video; the map is stored with the weights.
+        """
+        self.colours = Preview(self.config.latent_channels).to(latent_NC.device)
+        self.colours.fit(latent_NC, colour_N3)
+        self.config = replace(self.config, preview=True)
 
     def _sigma(self, latent_BCTHW: Tensor, sigma: Tensor | None) -> Tensor | None:
         if sigma is None and self.config.denoises:

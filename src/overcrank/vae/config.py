@@ -78,6 +78,8 @@ class VAEConfig:
     """No norm and activation before the last convolution, residual branches start at zero."""
     sigma_hidden: int | None = None
     """Hidden width of the noise-level embeddings; None is four times the block's width."""
+    preview: bool = False
+    """Carries a linear map from latents to colours; published files have none."""
     patch_size: int = 4
     latent_channels: int = 128
 
@@ -87,7 +89,7 @@ class VAEConfig:
         _check_whole("patch_size", self.patch_size, 1, 64)
         if self.sigma_hidden is not None:
             _check_whole("sigma_hidden", self.sigma_hidden, 1, MAX_WIDTH)
-        _check_flags(self, "causal_decoder", "denoises", "factorised", "linear_trunk")
+        _check_flags(self, "causal_decoder", "denoises", "factorised", "linear_trunk", "preview")
         for side in (self.encoder_blocks, self.decoder_blocks):
             _check_whole("the number of blocks of a side", len(side), 1, 100)
             widest = self.base_width * math.prod(block.multiplier for block in side)

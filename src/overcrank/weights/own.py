@@ -14,7 +14,7 @@ from overcrank.weights.checkpoint import Checkpoint, Config, Network
 from overcrank.weights.diffusers import read_unread, write_unread
 from overcrank.weights.mapped import Tensors, json_object, open_file, read_json, write_file
 from overcrank.weights.origin import Origin
-from overcrank.weights.store import Component, hash_latents, own_metadata, read_metadata
+from overcrank.weights.store import Component, own_metadata, read_metadata
 
 FILES: dict[Component, str] = {"vae": VAE_FILE, "transformer": TRANSFORMER_FILE}
 """Names of the weight files in a folder."""
@@ -74,7 +74,7 @@ def write_own(path: str | Path, checkpoint: Checkpoint, card: Card | None = None
             f"stored as {', '.join(dtypes)}, converted from {checkpoint.format}",
         )
         if network.component == "vae":
-            trained_on = {"latent_hash": hash_latents(tensors)}
+            trained_on = {"latent_hash": metadata["latent_hash"]}
         else:
             metadata |= trained_on
         write_file(folder / FILES[network.component], entries, metadata)

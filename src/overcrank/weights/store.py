@@ -1,10 +1,10 @@
 """One network, one file: safetensors with the architecture in its metadata.
 
 Metadata: format_version, component ("vae" or "transformer"), config (JSON of the config
-dataclass), dtype_note, content_hash; for the transformer latent_hash, the hash of the encoder
-whose latents it was trained on. Weights are stored in float16 or float32 (a converted checkpoint
-keeps its own dtypes) and loaded as float32 unless another dtype is asked for; loads are strict,
-and nothing is ever unpickled.
+dataclass), dtype_note, content_hash, latent_hash: of an autoencoder its own, of a transformer that
+of the autoencoder whose latents it was trained on. Weights are stored in float16 or float32 (a
+converted checkpoint keeps its own dtypes) and loaded as float32 unless another dtype is asked for;
+loads are strict, and nothing is ever unpickled.
 """
 
 import hashlib
@@ -84,7 +84,9 @@ def own_metadata(
     component: Component, config: Mapping[str, Any], state: Mapping[str, Tensor], note: str
 ) -> dict[str, str]:
     """What every stored network says of itself."""
+    latents = {"latent_hash": hash_latents(state)} if component == "vae" else {}
     return {
+        **latents,
         "format_version": str(FORMAT_VERSION),
         "component": component,
         "config": json.dumps(config),
@@ -112,16 +114,16 @@ def _sample(tensor: Tensor) -> Tensor:
 
 
 def latent_hash(vae: VAE) -> str:
-    """As `content_hash`, of what decides the latents: encoder and statistics, not the decoder.
+    """As `content_hash`, of what decides the latents: encoder and statistics.
 
-    A decoder may be trained further without making the transformer's latents stale.
+    The decoder and the map of previews may change without making the transformer's latents stale.
     """
     return hash_latents(vae.state_dict())
 
 
 def hash_latents(state: Mapping[str, Tensor]) -> str:
     """`latent_hash` of the tensors of an autoencoder."""
-    return _hash(state, [name for name in state if not name.startswith("decoder.")])
+    return _hash(state, [name for name in state if not name.startswith(("decoder.", "colours."))])
 
 
 def hash_tensors(state: Mapping[str, Tensor]) -> str:
