@@ -155,6 +155,14 @@ def test_a_run_learns_and_leaves_a_lora(cache: Any, start: Path, tmp_path: Path)
     )
 
 
+def test_our_own_network_is_frozen_in_the_precision_of_the_run(cache: Any, start: Path) -> None:  # noqa: F811
+    """Its content hash is that of the numbers that are stored, not of those they are rounded to."""
+    hardware = Hardware(torch.device("cpu"), torch.bfloat16)
+    objective = TransformerObjective(lora_run(start), {SPEC.size: cache[1]}, "abc", hardware)
+    frozen = {p.dtype for p in objective.module.parameters() if not p.requires_grad}
+    assert frozen == {torch.bfloat16}
+
+
 def test_a_run_that_was_stopped_goes_on(cache: Any, start: Path, tmp_path: Path) -> None:  # noqa: F811
     """Two steps and one more against three: the same additions, bit for bit."""
     files = []
