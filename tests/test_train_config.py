@@ -49,6 +49,7 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("guidance.scale=nan", "with --set guidance.scale=nan cannot .* mean distil.guidance"),
         ("optim={lr: -1}", "with --set optim=.*optim.lr.*got -1"),
         ("steps=0", "steps.*got 0"),
+        ("accumulate=0", "accumulate.*got 0"),
         ("steps=99999999999999999999", "steps: .*less than or equal to 1000000000, got 99999"),
         ("stages=[{frames: 9, size: 64, batch: 65537}]", "stages.0.batch: .*65536, got 65537"),
         ("stages=[{frames: 9, size: 8224, batch: 1}]", "stages.0.size: .*8192, got 8224"),
@@ -193,3 +194,13 @@ def test_another_file_is_refused_in_one_paragraph(tmp_path: Path, text: str, mes
 def test_nothing_is_no_name_of_a_run() -> None:
     with pytest.raises(RequestError, match="no such training preset or file: got ''"):
         read_config("")
+
+
+def test_what_cannot_be_spread_says_so() -> None:
+    assert read_config("pocket-vae", ["shard=true"]).shard
+    with pytest.raises(
+        RequestError, match="a student or a critic .* got kind vae and loss.gan 0.1"
+    ):
+        read_config("pocket-vae", ["shard=true", "loss.gan=0.1", "loss.gan_from=10"])
+    with pytest.raises(RequestError, match="got kind distil"):
+        read_config("pocket-distil", ["shard=true"])

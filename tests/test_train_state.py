@@ -170,6 +170,12 @@ def test_what_a_killed_run_left_is_not_a_state_and_goes_away(whole: Path, tmp_pa
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_run_that_saved_nothing_begins_its_log_anew(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "held_out": 1}\n{"step": 1, "loss": 2}\n')
+    run(tmp_path)
+    assert log_of(tmp_path) == log_of(whole)
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-5] ^= 1

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from overcrank.errors import RequestError
 from overcrank.train.config import Optim
+from overcrank.train.memory import gathered, local, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,18 @@ class Learnt:
     optimiser: torch.optim.Optimizer
     blank: nn.Module
     """The module without weights, for copies of it."""
+    spread: bool
+    """Each process has a part of it."""
 
     @classmethod
-    def begin(cls, module: nn.Module, optim: Optim) -> "Learnt":
-        """As at step 0: the average is the weights, the optimiser has seen nothing."""
+    def begin(cls, module: nn.Module, optim: Optim, processes: int = 1) -> "Learnt":
+        """As at step 0: the average is the weights, the optimiser has seen nothing.
+
+        With more than one of `processes`, all is spread over them.
+        """
         blank = _without_weights(module)
+        if processes > 1:
+            spread(module, processes)
         optimiser = torch.optim.AdamW(
             parameter_groups(module, optim.fan_in, optim.pace),
             lr=optim.lr,
@@ -35,23 +43,26 @@ class Learnt:
             fused=True,
         )
         average = {name: tensor.clone() for name, tensor in moving(module).items()}
-        return cls(module, average, optimiser, blank)
+        return cls(module, average, optimiser, blank, processes > 1)
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Move the average towards the weights."""
         now = moving(self.module)
-        targets, sources = [self.average[name] for name in now], list(now.values())
-        torch._foreach_lerp_(targets, sources, 1 - decay)
+        targets = [local(self.average[name]) for name in now]
+        torch._foreach_lerp_(targets, [local(tensor) for tensor in now.values()], 1 - decay)
 
     def network(self) -> nn.Module:
         """A copy of the module with the average as its weights, in evaluation mode.
 
-        Frozen weights are not copied: they are the module's own.
+        Frozen weights are the module's own. If all is spread, every process has to ask for it.
         """
-        network = copy.deepcopy(self.blank)
-        average = {name: tensor.clone() for name, tensor in self.average.items()}
-        network.load_state_dict({**self.module.state_dict(), **average}, assign=True)
+        network, state = copy.deepcopy(self.blank), self.module.state_dict()
+        frozen = {
+            n: gathered(t) if self.spread else t for n, t in state.items() if n not in self.average
+        }
+        average = {name: gathered(tensor) for name, tensor in self.average.items()}
+        network.load_state_dict(frozen | average, assign=True)
         return network.eval()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -63,18 +74,21 @@ class Learnt:
             named |= {f"optimiser.{name}.{key}": moment for key, moment in moments.items()}
         return named
 
-    def make_room(self, stored: Mapping[str, torch.Size]) -> None:
-        """Give the optimiser the moments that are `stored`, of these sizes, as zeros.
+    @torch.no_grad()
+    def make_room(self, stored: Mapping[str, Tensor]) -> None:
+        """Give the optimiser zeros for the moments that are `stored`, whose values do not count.
 
         A parameter that has had no gradient yet has none.
         """
         parameters = dict(self.module.named_parameters())
-        for full, size in stored.items():
+        for full, moment in stored.items():
             name, _, key = full.removeprefix("optimiser.").rpartition(".")
             if full.startswith("optimiser.") and name in parameters:
-                like = parameters[name]
-                moment = torch.zeros_like(like) if size == like.shape else like.new_zeros(size)
-                self.optimiser.state[like][key] = moment.detach()
+                one, like = parameters[name], moment
+                if moment.shape == one.shape:  # it is laid out, and spread, as its parameter
+                    like = one
+                room = torch.zeros_like(like, dtype=moment.dtype, device=one.device)
+                self.optimiser.state[one][key] = room
 
 
 def parameter_groups(

@@ -6,6 +6,7 @@ only, so a resumed run goes on as if it had not stopped, to the last bit.
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from overcrank.errors import RunError
 from overcrank.runtime import Hardware
 from overcrank.train.config import Optim, RunConfig
 from overcrank.train.learnt import Learnt
-from overcrank.train.memory import recompute
+from overcrank.train.memory import local, recompute
 from overcrank.train.record import Event, Objective, Record, make_writable, steps_done
 from overcrank.train.signals import asked_to_stop, stay
 from overcrank.train.state import load_state, save_state
@@ -43,7 +44,7 @@ def train(
     begin = steps_done(folder, config)
     if begin >= config.steps:
         return begin
-    learnt = Learnt.begin(objective.module, config.optim)
+    learnt = Learnt.begin(objective.module, config.optim, workers.count if config.shard else 1)
     if begin:
         load_state(folder, learnt)
     if config.recompute:
@@ -56,35 +57,27 @@ def train(
         worker_init_fn=stay,
     )
     workers.wait()  # before the first one writes what the others read
-    record = None
-    if workers.rank == 0:
-        record = Record(config, objective, folder, begin, on_event)
-        record.begin(str(hardware.device))
-        record.look_first(learnt.network)
+    first = workers.rank == 0
+    record = Record(config, objective, folder, begin, on_event) if first else None
     done = begin
-    try:
-        with asked_to_stop() as asked:
-            for done, batch in enumerate(loader, begin + 1):
-                numbers = _learn(config, objective, learnt, done - 1, batch, hardware, workers)
-                learnt.follow(min(config.optim.ema, done / (9 + done)))
-                stops = workers.any(bool(asked)) and done < config.steps
-                if record is not None:
-                    record.step(done, numbers, learning_rate(config.optim, done - 1, config.steps))
-                    due = done % config.save_every == 0 or done == config.steps
-                    if due and not stops:
-                        network = learnt.network()
-                        with _mixed(hardware):
-                            record.evaluate(network)
-                        record.export(network)
-                    if due or stops:  # last: where a state is, all else is there too
-                        save_state(folder, done, learnt)
-                        record.saved()
-                if stops:
-                    break
-    except KeyboardInterrupt:
-        if record is not None:
-            record.interrupted()
-        raise
+    with asked_to_stop() as asked, record.of_run(str(hardware.device)) if record else nullcontext():
+        if begin == 0 and config.samples:
+            _show(learnt, record, hardware, export=False)
+        for done, batch in enumerate(loader, begin + 1):
+            numbers = _learn(config, objective, learnt, done - 1, batch, hardware, workers)
+            learnt.follow(min(config.optim.ema, done / (9 + done)))
+            if record:
+                record.step(done, numbers, learning_rate(config.optim, done - 1, config.steps))
+            stops = workers.any(bool(asked)) and done < config.steps
+            due = done % config.save_every == 0 or done == config.steps
+            if due and not stops:
+                _show(learnt, record, hardware, export=True)
+            if due or stops:  # last: where a state is, all else is there too
+                save_state(folder, done, learnt, workers)
+                if record:
+                    record.saved()
+            if stops:
+                break
     return done
 
 
@@ -112,12 +105,24 @@ def _learn(
         logs.append(numbers)
     workers.join(module)
     workers.sum(loss)
-    norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    norm = workers.norm(module)
     if not bool(torch.isfinite(loss + norm)):
         raise _not_finite(step, {"loss": loss, "norm": norm}, logs, module)
-    nn.utils.clip_grads_with_norm_(module.parameters(), config.optim.clip, norm)
+    _clip(module, config.optim.clip, norm)
     optimiser.step()
     return {"loss": loss, "norm": norm, **_together(logs)}
+
+
+def _show(learnt: Learnt, record: Record | None, hardware: Hardware, *, export: bool) -> None:
+    """Held-out numbers and the weights that others use; what is spread is put together by all."""
+    if record is None and not learnt.spread:
+        return
+    network = learnt.network()
+    if record:
+        with _mixed(hardware):
+            record.evaluate(network)
+        if export:
+            record.export(network)
 
 
 def _random_numbers(seed: int, step: int, part: int, device: torch.device) -> torch.Generator:
@@ -152,6 +157,13 @@ def learning_rate(optim: Optim, step: int, steps: int) -> float:
     return optim.lr * rise * fall
 
 
+@torch.no_grad()
+def _clip(module: nn.Module, longest: float, norm: Tensor) -> None:
+    """Shorten the gradient, whose length is `norm`, to at most `longest`."""
+    grads = [local(p.grad) for p in module.parameters() if p.grad is not None]
+    torch._foreach_mul_(grads, (longest / (norm + 1e-6)).clamp(max=1.0).to(grads[0].device))
+
+
 def _together(logs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Numbers of a batch from those of its parts, of which some may not have all."""
     names = dict.fromkeys(name for log in logs for name in log)
@@ -169,9 +181,9 @@ def _not_finite(
         (
             name
             for name, parameter in module.named_parameters()
-            if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
+            if parameter.grad is not None and not bool(local(parameter.grad).isfinite().all())
         ),
-        "none: only their sum is too large",
+        "none here",
     )
     return RunError(
         f"step {step} is not finite: got {said}; the first gradient that is not finite: {first}: "

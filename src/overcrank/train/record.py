@@ -4,7 +4,8 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,8 +69,9 @@ class Record:
         _rewrite(folder / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
         _forget_later(self.log, begin)
 
-    def begin(self, device: str) -> None:
-        """Say what is going to be done."""
+    @contextmanager
+    def of_run(self, device: str) -> Iterator[None]:
+        """Say what is going to be done, and how many steps are lost if it is interrupted."""
         learnt = [p.numel() for p in self.objective.module.parameters() if p.requires_grad]
         self.on_event(
             {
@@ -81,11 +83,11 @@ class Record:
                 "folder": str(self.folder),
             }
         )
-
-    def look_first(self, network: Callable[[], nn.Module]) -> None:
-        """At what a run begins with, if it makes samples."""
-        if self.done == 0 and self.config.samples is not None:
-            self.evaluate(network())
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.on_event({"step": self.done, "lost": self.done - self.kept})
+            raise
 
     def step(self, done: int, numbers: dict[str, Tensor], rate: float) -> None:
         """Note a step that is done; of the first and the last, and every few, its numbers."""
@@ -102,6 +104,7 @@ class Record:
         numbers = self.objective.evaluate(network, self.folder, self.done)
         if numbers:
             self._write(numbers)
+        self._rest()
 
     def export(self, network: nn.Module) -> None:
         """The weights that others use."""
@@ -109,12 +112,12 @@ class Record:
 
     def saved(self) -> None:
         """Note that the run's state is on the disk: no step until here is lost any more."""
-        self.kept = self.timed = self.done
-        self.since = time.perf_counter()
+        self.kept = self.done
+        self._rest()
 
-    def interrupted(self) -> None:
-        """Say how many steps are lost."""
-        self.on_event({"step": self.done, "lost": self.done - self.kept})
+    def _rest(self) -> None:
+        """What was done since the last step is no step's time."""
+        self.since, self.timed = time.perf_counter(), self.done
 
     def _write(self, numbers: dict[str, float]) -> None:
         """A number that no sample of the step has, a mean of nothing, is left out."""
@@ -167,7 +170,8 @@ def _check_same_run(folder: Path, config: RunConfig) -> None:
 def _forget_later(path: Path, step: int) -> None:
     """Drop log lines of steps that will be run again, and what a crash cut off."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if _is_until(line, step)]
+        before = path.read_text().splitlines() if step else []  # with nothing saved, all again
+        lines = [line for line in before if _is_until(line, step)]
         _rewrite(path, "".join(line + "\n" for line in lines))
 
 

@@ -18,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from overcrank.errors import ModelError, RunError
 from overcrank.train.learnt import Learnt
+from overcrank.train.workers import Workers
 
 FORMAT_VERSION = 1
 ABOUT = "state.json"
@@ -35,25 +37,31 @@ def steps_in(folder: Path) -> int:
     return 0 if place is None else _read_about(place)["step"]
 
 
-def save_state(folder: Path, step: int, learnt: Learnt) -> None:
+def save_state(folder: Path, step: int, learnt: Learnt, workers: Workers) -> None:
     """Write the state after `step` steps, then remove the one before.
 
+    All processes call it; if nothing is spread, the first one has all there is to write.
     Raises RunError if there is no room; the state before is as it was.
     """
+    first = workers.rank == 0
+    if not (first or learnt.spread):
+        return
     before = _newest(folder)
     whole = folder / "state" / f"step-{step:06d}"
-    if whole == before:
-        return
     partial = whole.with_suffix(".partial")
     try:
-        _remove_all_but(before, folder)
-        partial.mkdir(parents=True)
-        _write(partial, learnt.tensors())
-        about = {"format_version": FORMAT_VERSION, "step": step, "files": _digests(partial)}
-        (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
-        _sync(*partial.iterdir(), partial)
-        partial.rename(whole)
-        _sync(whole.parent, folder)
+        if first:
+            _remove_all_but(before, folder)
+            partial.mkdir(parents=True)
+        if learnt.spread:
+            workers.wait()
+        _write(partial, learnt)
+        if first:
+            about = {"format_version": FORMAT_VERSION, "step": step, "files": _digests(partial)}
+            (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+            _sync(*partial.iterdir(), partial)
+            partial.rename(whole)
+            _sync(whole.parent, folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         kept = "nothing was saved before" if before is None else f"{before} is as it was"
@@ -61,7 +69,8 @@ def save_state(folder: Path, step: int, learnt: Learnt) -> None:
             f"the state of step {step} cannot be saved in {folder}: got {error.strerror or error}, "
             f"and {kept}: make room there, then the same command goes on"
         ) from None
-    _remove_all_but(whole, folder)
+    if first:
+        _remove_all_but(whole, folder)
 
 
 def load_state(folder: Path, learnt: Learnt) -> None:
@@ -73,7 +82,10 @@ def load_state(folder: Path, learnt: Learnt) -> None:
     _check_files(place)
     reader = checkpoint.HuggingFaceStorageReader(str(place))
     known: dict[str, Any] = reader.read_metadata().state_dict_metadata
-    stored = {name: each.size for name, each in known.items()}
+    stored = {
+        name: torch.empty(each.size, dtype=each.properties.dtype, device="meta")
+        for name, each in known.items()
+    }
     learnt.make_room(stored)
     tensors = learnt.tensors()
     _check_fit(place, stored, tensors)
@@ -81,17 +93,17 @@ def load_state(folder: Path, learnt: Learnt) -> None:
         checkpoint.load(tensors, storage_reader=reader, no_dist=True)
 
 
-def _write(place: Path, tensors: Mapping[str, Tensor]) -> None:
+def _write(place: Path, learnt: Learnt) -> None:
     """As safetensors files. Raises OSError."""
     from torch.distributed import checkpoint
 
-    dense = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in learnt.tensors().items()}
     writer = checkpoint.HuggingFaceStorageWriter(
-        str(place), fqn_to_index_mapping=_in_files(dense), save_distributed=True
+        str(place), fqn_to_index_mapping=_in_files(tensors), save_distributed=True
     )
     try:
         with _one_process_is_meant():
-            checkpoint.save(dense, storage_writer=writer, no_dist=True)
+            checkpoint.save(tensors, storage_writer=writer, no_dist=not learnt.spread)
     except checkpoint.CheckpointException as error:
         first = next(iter(error.failures.values()))[0]
         raise (first if isinstance(first, OSError) else error) from None
@@ -124,10 +136,11 @@ def _check_files(place: Path) -> None:
             raise _damaged(place, f"another {name} than was written")
 
 
-def _check_fit(place: Path, stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def _check_fit(place: Path, stored: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     for name in sorted({*stored, *tensors}):
-        there = tuple(stored[name]) if name in stored else "nothing"
-        right = tuple(tensors[name].shape) if name in tensors else "nothing"
+        there, right = (
+            tuple(found[name].shape) if name in found else "nothing" for found in (stored, tensors)
+        )
         if there != right:
             raise ModelError(
                 f"{place} holds another network: got {there} under {name}, right is {right}: give "

@@ -3,6 +3,8 @@
 On a CPU two processes of one thread each get more done than one of two threads:
 
     torchrun --nproc-per-node 2 --no-python overcrank train pocket-transformer --threads 1
+
+With `shard: true` each process also keeps a part of the weights only (`memory.py`).
 """
 
 import os
@@ -16,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from overcrank.errors import RequestError
+from overcrank.train.memory import local
 
 BatchT = TypeVar("BatchT")
 
@@ -61,26 +64,36 @@ class Workers:
     def join(self, module: nn.Module) -> None:
         """Replace gradients by their sum over the processes, and buffers by their mean.
 
-        A parameter that has a gradient in one process has one in all of them.
+        A parameter that has a gradient in one process has one in all of them. Those of weights
+        that are spread have been added up on the way.
         """
         if self.count == 1:
             return
-        learnt = [p for p in module.parameters() if p.requires_grad]
-        has_one = self.sum(torch.tensor([float(p.grad is not None) for p in learnt]))
-        grads = []
-        for parameter, somewhere in zip(learnt, has_one.tolist(), strict=True):
-            if somewhere:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                grads.append(parameter.grad)
+        whole = [p for p in module.parameters() if p.requires_grad and local(p) is p]
+        has_one = self.sum(torch.tensor([float(p.grad is not None) for p in whole])).tolist()
+        used = [p for p, somewhere in zip(whole, has_one, strict=True) if somewhere]
+        for parameter in used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
-        tensors = [*grads, *buffers]
-        flat = self.sum(torch.cat([tensor.flatten().float() for tensor in tensors]))
-        sums = flat.split([tensor.numel() for tensor in tensors])
-        for tensor, total in zip(tensors, sums, strict=True):
-            tensor.copy_(total.view_as(tensor))
+        tensors = [*(p.grad for p in used if p.grad is not None), *buffers]
+        if tensors:
+            flat = self.sum(torch.cat([tensor.flatten().float() for tensor in tensors]))
+            sums = flat.split([tensor.numel() for tensor in tensors])
+            for tensor, total in zip(tensors, sums, strict=True):
+                tensor.copy_(total.view_as(tensor))
         for buffer in buffers:
             buffer.div_(self.count)
+
+    @torch.no_grad()
+    def norm(self, module: nn.Module) -> Tensor:
+        """Of the whole gradient, after `join`."""
+        grads = [p.grad for p in module.parameters() if p.grad is not None]
+        whole = nn.utils.get_total_norm([grad for grad in grads if local(grad) is grad])
+        mine = nn.utils.get_total_norm([local(grad) for grad in grads if local(grad) is not grad])
+        if len(grads) == 0 or all(local(grad) is grad for grad in grads):
+            return whole
+        return torch.sqrt(self.sum(mine.square()) + whole.square().to(mine.device))
 
     def sum(self, mine: Tensor) -> Tensor:
         """Over the processes, in place."""
@@ -107,7 +120,11 @@ def join_workers() -> Iterator[Workers]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
         return
-    dist.init_process_group("gloo")
+    mine = int(os.environ["LOCAL_RANK"])
+    each_has_a_gpu = torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
+    if each_has_a_gpu:
+        torch.cuda.set_device(mine)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if each_has_a_gpu else "gloo")
     try:
         yield Workers(dist.get_rank(), dist.get_world_size())
     finally:

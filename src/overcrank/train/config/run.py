@@ -66,6 +66,8 @@ class RunConfig(Strict):
     """Each batch is computed in so many parts, one after another, for less memory."""
     recompute: bool = False
     """Compute the inside of blocks again in the backward pass instead of keeping it."""
+    shard: bool = False
+    """Spread weights and moments over the processes instead of having all in each."""
     log_every: Count = 20
     save_every: Count = 500
 
@@ -101,6 +103,16 @@ class RunConfig(Strict):
             raise RequestError(
                 "a LoRA adds to a network that is there: got lora and no start_from: name the "
                 "network, or leave lora out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_spread(self) -> Self:
+        if self.shard and (self.kind == "distil" or self.loss.gan):
+            raise RequestError(
+                "shard needs every process to take the same way through its networks, which a "
+                f"student or a critic does not: got kind {self.kind} and loss.gan {self.loss.gan}: "
+                "leave shard out"
             )
         return self
 
