@@ -12,6 +12,7 @@ from torch import Tensor
 
 from loud_weights import randomise
 from overcrank.errors import ModelError
+from overcrank.metrics import psnr
 from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene
@@ -19,6 +20,7 @@ from overcrank.train.config import Optim, RunConfig, Stage
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.vae import PRESETS, VAE, cell_colours
 from overcrank.weights import latent_hash, load_component, save_component
+from overcrank.weights.presets import find_model
 
 CPU = choose("cpu", "float32")
 
@@ -124,3 +126,12 @@ def test_a_run_ends_with_statistics_a_map_and_the_hash_of_its_latents(
     with torch.no_grad():
         away = (vae.preview(vae.encode(video)) - colours).square().mean()
     assert away < 0.5 * colours.var()
+
+
+def test_the_shipped_autoencoder_previews_scenes_it_has_not_seen() -> None:
+    vae = load_component(find_model("pocket") / "vae.safetensors", "vae")
+    video = to_video(render(sample_scene(3, split="test"), ClipSize(9, 96, 128))[None])
+    with torch.no_grad():
+        seen, colours = vae.preview(vae.encode(video)), cell_colours(video)
+    assert psnr(seen, colours) > 28
+    assert psnr(colours.mean((2, 3, 4), keepdim=True).expand_as(colours), colours) < 20
