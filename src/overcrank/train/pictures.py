@@ -7,6 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+SAMPLES = "samples"
+"""The folder of the clips that a run makes of its own network."""
+
 
 def contact_sheet(rows: Sequence[Tensor], path: Path) -> None:
     """Each row is uint8 (F, H, W, 3): its frames side by side, rows below each other."""

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from overcrank.errors import ModelError, RequestError
 from overcrank.train.config import RunConfig
+from overcrank.train.report import write_report
 from overcrank.train.state import steps_in
 from overcrank.weights.files import write_atomically
 
@@ -72,6 +73,7 @@ class Record:
     @contextmanager
     def of_run(self, device: str) -> Iterator[None]:
         """Say what is going to be done, and how many steps are lost if it is interrupted."""
+        self.device = device
         learnt = [p.numel() for p in self.objective.module.parameters() if p.requires_grad]
         self.on_event(
             {
@@ -113,6 +115,10 @@ class Record:
     def saved(self) -> None:
         """Note that the run's state is on the disk: no step until here is lost any more."""
         self.kept = self.done
+        try:
+            write_report(self.folder, self.device)
+        except OSError as error:  # the state is there, and the page can be made later
+            self.on_event({"step": self.done, "no_report": error.strerror or str(error)})
         self._rest()
 
     def _rest(self) -> None:

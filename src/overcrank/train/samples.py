@@ -19,12 +19,12 @@ from overcrank.request import Request
 from overcrank.runtime import Hardware
 from overcrank.text import TextEncoder
 from overcrank.train.config import RunConfig, Samples
+from overcrank.train.pictures import SAMPLES
 from overcrank.train.record import Event, Objective
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
 from overcrank.weights import Defaults, Model, load_network
 
-FOLDER = "samples"
 SHOWN = 8
 """Frames of a clip in a strip."""
 SIDE = 192
@@ -51,7 +51,7 @@ class Sampler:
 
     def make(self, module: nn.Module, folder: Path, step: int) -> None:
         """Write the clips of a step and the strip that shows them; tell what went wrong."""
-        place = folder / FOLDER
+        place = folder / SAMPLES
         place.mkdir(exist_ok=True)
         strips = []
         try:
