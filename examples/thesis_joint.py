@@ -12,6 +12,7 @@ Captions that training never saw are made into clips and measured in pixels, whe
 
 import argparse
 import copy
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -39,9 +40,11 @@ from torch.utils.data import Dataset
 
 from overcrank import transformer, vae
 from overcrank.data.pixels import PixelBatch
+from overcrank.runtime import precision
 from overcrank.train.config import Joint, RunConfig
-from overcrank.train.joint import JointObjective
+from overcrank.train.joint import JointObjective, richness
 from overcrank.train.pictures import contact_sheet
+from overcrank.train.vae import to_video
 from overcrank.weights import save_component
 
 ARMS = {
@@ -156,6 +159,9 @@ def main() -> None:
         train_together(wish.arm, world, folder, wish.seed, sum(wish.tera))
         return
     network = train_vae(VARIANTS["base"], world, folder / "vae", wish.seed, wish.tera[0])
+    with precision(world.hardware):
+        latents = network.posterior(to_video(world.test.frames[:64])).mean_BCTHW
+    (folder / "vae" / "latents.json").write_text(json.dumps(richness(latents)))
     train_transformer(VARIANTS["base"], world, network, folder, wish.seed, wish.tera[1])
 
 
