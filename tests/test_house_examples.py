@@ -1,4 +1,4 @@
-"""The example that measures a release at its real size, here on a tiny one."""
+"""The examples that measure networks at their real size, here on tiny ones."""
 
 import json
 import subprocess
@@ -27,3 +27,19 @@ def test_a_release_is_measured_in_one_process_after_another(tmp_path: Path) -> N
     assert report["clip"]["std_of_frames"] > 20
     assert report["our_step"]["step_seconds"] > 0
     assert report["diffusers_step"]["step_seconds"] > 0
+
+
+def test_a_training_step_is_measured_with_and_without_recompute() -> None:
+    small = ["--preset", "nano", "--frames", "9", "--width", "64", "--height", "64", "--steps", "1"]
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "train_step.py", *small, "--dtype", "float32"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    kept, again = json.loads(done.stdout).values()
+    assert kept["losses"] == again["losses"]
+    assert kept["tokens"] == 8
+    assert again["gb_peak"] > again["gb_before"] > 0
