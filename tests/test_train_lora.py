@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from loud_weights import randomise
+from nano_model import save_nano
 from overcrank.errors import RequestError
 from overcrank.evaluate.twins import Diffusers, Inputs
 from overcrank.runtime import Hardware
@@ -24,7 +25,10 @@ from overcrank.transformer import PRESETS, Transformer, TransformerConfig
 from overcrank.weights import load_network, save_component
 from overcrank.weights.lora import Fuser, read_lora
 from overcrank.weights.synthetic import reduced_release
+from test_train_killed import RUN
 from test_train_loop import CPU
+from test_train_shard import log_of
+from test_train_shard import train as run_command
 from test_train_transformer import SPEC, cache, fit_one_batch  # noqa: F401  a fixture
 from tiny_checkpoints import write_tiny
 
@@ -173,6 +177,21 @@ def test_a_run_that_was_stopped_goes_on(cache: Any, start: Path, tmp_path: Path)
             train(config, objective, tmp_path / folder, lambda _event: None, CPU)
         files.append(load_file(tmp_path / folder / "lora.safetensors"))
     assert all(torch.equal(files[0][name], files[1][name]) for name in files[0])
+
+
+@pytest.mark.slow
+def test_a_lora_learns_the_same_when_all_is_spread_over_two_processes(tmp_path: Path) -> None:
+    """Frozen weights, in bfloat16 where that is fast, are spread beside additions in float32."""
+    model = save_nano(tmp_path / "model")
+    (tmp_path / "run.yaml").write_text(RUN.format(model=model, cache=tmp_path / "cache"))
+    changes = ("lora={rank: 4, alpha: 4}", "precision=auto", "steps=3")
+    run_command(tmp_path / "one", 1, *changes)
+    run_command(tmp_path / "two", 2, *changes, "shard=true", "recompute=true")
+    assert log_of(tmp_path / "one") == log_of(tmp_path / "two")
+    one, two = (load_file(tmp_path / name / "lora.safetensors") for name in ("one", "two"))
+    assert all(one[name].abs().max() > 1e-3 for name in one)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("layout", ["0.9.0", "13b"])
