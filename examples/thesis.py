@@ -43,7 +43,7 @@ from overcrank.weights.store import load_component
 
 TRAIN, ASKED, TRUE = 2048, 256, 512
 """Clips to learn from, captions that are asked for, true clips that are compared with."""
-TERA = (1.5, 2.5)
+TERA = (2.5, 6.0)
 """Floating point operations of the autoencoder's and the transformer's training, in 10^12."""
 SAMPLER_STEPS = 10
 LOSS = {"l1": 1.0, "mse": 8.0, "wavelet": 1.0, "kl": 1e-3, "max_sigma": 0.2}
@@ -134,7 +134,8 @@ def train_vae(variant: Variant, world: World, folder: Path, seed: int, tera: flo
     """The autoencoder of a variant, trained unless it is there."""
     file = folder / "vae.safetensors"
     if not (folder / "kept.json").exists():
-        vae.PRESETS[variant.vae] = vae_config(variant.channels, variant.merge)
+        shape = vae_config(variant.channels, variant.merge, noise=variant.noise)
+        vae.PRESETS[variant.vae] = shape
 
         def make(steps: int) -> OnClips:
             torch.manual_seed(seed)
@@ -160,7 +161,9 @@ def train_vae(variant: Variant, world: World, folder: Path, seed: int, tera: flo
 def train_transformer(
     variant: Variant, world: World, network: vae.VAE, folder: Path, seed: int, tera: float
 ) -> None:
-    """The transformer of a variant; measured three times on the way."""
+    """The transformer of a variant, measured three times on the way, unless it is there."""
+    if (folder / "summary.json").exists():
+        return
     hardware, size = world.hardware, SIZE.latent
     encode = partial(tokens_of, network, merge=variant.merge, hardware=hardware)
     latent_BCTHW, test_BCTHW = (
@@ -212,9 +215,9 @@ def train_transformer(
 
 
 def main() -> None:
-    """Train and measure one variant."""
+    """Train and measure some variants; those that are done are left as they are."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("variant", choices=VARIANTS)
+    parser.add_argument("variants", nargs="+", choices=VARIANTS, metavar="variant")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("runs/thesis"))
     parser.add_argument("--vae-only", action="store_true", help="leave out the transformer")
@@ -222,14 +225,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, nargs=3, default=(TRAIN, ASKED, TRUE))
     wish = parser.parse_args()
     torch.set_num_threads(1)
-    variant = VARIANTS[wish.variant]
     world = World.of(wish.folder, tuple(wish.clips))
-    folder = wish.folder / f"vae-{variant.vae.replace(':', '-')}-{wish.seed}"
-    network = train_vae(variant, world, folder, wish.seed, wish.tera[0])
-    if wish.vae_only:
-        return
-    folder = wish.folder / f"{wish.variant.replace(':', '-')}-{wish.seed}"
-    train_transformer(variant, world, network, folder, wish.seed, wish.tera[1])
+    for name in wish.variants:
+        variant = VARIANTS[name]
+        folder = wish.folder / f"vae-{variant.vae.replace(':', '-')}-{wish.seed}"
+        network = train_vae(variant, world, folder, wish.seed, wish.tera[0])
+        folder = wish.folder / f"{name.replace(':', '-')}-{wish.seed}"
+        if not wish.vae_only:
+            train_transformer(variant, world, network, folder, wish.seed, wish.tera[1])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from overcrank.train.config import DecoderShape
 from overcrank.train.vae import to_video
 from overcrank.transformer import Transformer, TransformerConfig
 from overcrank.transformer.attention import Attention
@@ -30,6 +31,8 @@ class Variant:
     channels: int = 128
     merge: int = 1
     """Cells of height and width that become one token in front of the transformer."""
+    noise: bool = False
+    """Injected into the decoder's blocks."""
     loss: dict[str, float] = field(default_factory=dict)
     attention: str = "full"
     end: float = HANDED_OVER
@@ -45,10 +48,11 @@ VARIANTS = {
     "clean": Variant(vae="clean", loss={"max_sigma": 0.0}, end=0.0),
     "no-wavelet": Variant(vae="no-wavelet", loss={"wavelet": 0.0}),
     "gan": Variant(vae="gan", loss={"gan": 0.3}),
+    "noise": Variant(vae="noise", noise=True),
 }
 
 
-def vae_config(channels: int, merge: int) -> VAEConfig:
+def vae_config(channels: int, merge: int, *, noise: bool = False) -> VAEConfig:
     """Of the shipped family; where cells are merged later, the last projection leaves height and
     width alone."""
     strides = ((2, 2, 2), (2, 2, 2), (2, 2 // merge, 2 // merge))
@@ -62,7 +66,8 @@ def vae_config(channels: int, merge: int) -> VAEConfig:
             blocks += [Block(kind="res_x", layers=depth), project]
         sides.append((*blocks, Block(kind="res_x", layers=layers[-1])))
     small = replace(PRESETS["pocket"], encoder_blocks=sides[0], decoder_blocks=sides[1])
-    return replace(small, base_width=24, latent_channels=channels)
+    shape = replace(small, base_width=24, latent_channels=channels)
+    return DecoderShape(noise=noise).of(shape)
 
 
 @torch.no_grad()
@@ -79,16 +84,21 @@ def start_from_components(vae: VAE, frames_BFHWC: Tensor) -> None:
             x = boxes_to_channels(repeat_first_frame(x, stride[0] - 1), stride)
         flat = x.movedim(1, 0).flatten(1)
         vectors = torch.linalg.eigh(flat @ flat.T).eigenvectors.flip(1)
-        weight = torch.eye(forth.weight.shape[0], len(vectors)) @ vectors.T
-        _centre(forth).copy_(weight)
-        _centre(back).copy_(weight.T)
-        x = torch.einsum("oc,bcthw->bothw", weight, x)
+        kept = torch.eye(forth.weight.shape[0], len(vectors)) @ vectors.T
+        x = _twins(forth, back, kept, x)
     channels = vae.config.latent_channels
     turn = torch.nn.init.orthogonal_(torch.empty(channels, channels))
-    turn = turn @ torch.eye(channels, x.shape[1])
-    scale = torch.einsum("oc,bcthw->bothw", turn, x).std()
-    _centre(vae.encoder.conv_out.conv)[:channels] = turn / scale
-    _centre(vae.decoder.conv_in.conv).copy_(turn.T * scale)
+    kept = turn @ torch.eye(channels, x.shape[1])
+    _twins(vae.encoder.conv_out.conv, vae.decoder.conv_in.conv, kept, x)
+
+
+def _twins(forth: nn.Conv3d, back: nn.Conv3d, kept: Tensor, x_BCTHW: Tensor) -> Tensor:
+    """Project forth and back, at a standard deviation of 1 in between; what comes forth."""
+    y_BCTHW = torch.einsum("oc,bcthw->bothw", kept, x_BCTHW)
+    scale = y_BCTHW.std()
+    _centre(forth)[: len(kept)] = kept / scale
+    _centre(back).copy_(kept.T * scale)
+    return y_BCTHW / scale
 
 
 def _centre(conv: nn.Conv3d) -> Tensor:

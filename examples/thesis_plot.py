@@ -19,7 +19,7 @@ COMPARISONS = {
     "compression": ("base", "1:96", "1:48"),
     "attention": ("base", "alternating", "both"),
     "last-step": ("base", "clean"),
-    "losses": ("base", "no-wavelet", "gan"),
+    "losses": ("base", "no-wavelet", "gan", "noise"),
 }
 ASKED = ("colour", "shape", "motion", "ground")
 _COLUMNS = {
