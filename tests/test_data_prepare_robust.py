@@ -1,6 +1,7 @@
 """Preparing outlives damaged files, stops and wrong wishes."""
 
 import shutil
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,29 @@ def test_odd_videos_are_read_as_players_do(kind: str, tmp_path: Path) -> None:
     assert (clip[-1].float() - pan(1, frames=13, size=(64, 96))[-1].float()).abs().mean() < 10
 
 
+def test_a_video_that_lies_on_its_side_is_put_upright(tmp_path: Path) -> None:
+    """As telephones write it: the pixels lie, and a matrix in the track's header says so."""
+    path = video(tmp_path / "source" / "a.mp4", pan(1, size=(64, 96)))
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, 8.3.2
+    turned = (0, 1 << 16, 0, -1 << 16, 0, 0, 64 << 16, 0, 1 << 30)
+    data[matrix : matrix + 36] = struct.pack(">9i", *turned)
+    path.write_bytes(data)
+    prepare(tmp_path / "source", tmp_path / "out")
+    (line,) = manifest(tmp_path / "out")
+    assert (line["width"], line["height"]) == (64, 96)
+    clip = first_clip(tmp_path / "out", tmp_path)
+    right = pan(1, size=(64, 96)).rot90(-1, (1, 2))
+    assert (clip.float() - right.float()).abs().mean() < 10
+
+
+def write_no_frames(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        container.start_encoding()
+
+
 def write_sound(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
@@ -75,11 +99,13 @@ def test_damaged_files_are_lines_of_the_manifest(tmp_path: Path) -> None:
     (source / "empty.mp4").touch()
     (source / "noise.webp").write_bytes(bytes(range(256)))
     write_sound(source / "sound.mp4")
+    write_no_frames(source / "zero.mp4")
     prepare(source, tmp_path / "out")
     assert outcome(tmp_path / "out") == [
         *((name, "unreadable") for name in ("cut.mp4", "empty.mp4", "noise.webp")),
         ("ok.mp4", "00000000"),
         ("sound.mp4", "unreadable"),
+        ("zero.mp4", "unreadable"),
     ]
 
 
