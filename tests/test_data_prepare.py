@@ -85,7 +85,7 @@ def test_a_folder_becomes_shards_a_manifest_and_a_sheet(folder: Path, tmp_path: 
     assert (tuple(frames.shape), rate) == ((12, 64, 64, 3), 10.0)
     assert (frames.float() - pan(2).float()).abs().mean() < 10
     with Image.open(out / "contact-sheet.webp") as sheet:
-        assert sheet.size == (480, 160)
+        assert sheet.size == (480, 64)
     assert sorted(file.name for file in out.iterdir()) == [
         "clips-000000.tar",
         "contact-sheet.webp",
@@ -275,6 +275,18 @@ def test_sharpness_is_the_variance_of_the_laplacian_and_0_where_there_is_none() 
     laplacian = torch.tensor([0, 100, 0, 100, -400, 100, 0, 100, 0]).double()
     assert sharpness(dot) == pytest.approx(float(laplacian.var(correction=0)), abs=0.01)
     assert sharpness(dot[:, :2]) == 0.0
+
+
+def test_the_rows_of_the_sheet_are_as_high_as_their_pictures(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for seed in range(9):  # eight wide ones, then a high one
+        video(source / f"{seed}.mp4", pan(seed, size=(160, 80) if seed == 8 else (80, 160)))
+    prepare(source, tmp_path / "out")
+    with Image.open(tmp_path / "out" / "contact-sheet.webp") as sheet:
+        assert sheet.size == (8 * 160, 80 + 160)
+        corner = np.asarray(sheet.convert("RGB")).astype(int)[:80, :160]
+    shown = np.asarray(pan(0, size=(80, 160))[7]).astype(int)
+    assert np.abs(corner - shown).mean() < 12
 
 
 def test_shards_are_no_larger_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,26 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert told[-1][2] == told[-1][3] > told[0][2] > 0
 
 
+def test_after_a_stop_captions_may_be_mended_without_cutting_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    def stop(files: int, *_: int) -> None:
+        if files == 3:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, out, on_file=stop)
+    (folder / "a.txt").write_text("better words", encoding="utf-8")
+    first: list[int] = []
+    prepare(folder, out, on_file=lambda files, *_: first.append(files))
+    assert first == [3]
+    assert [line.get("caption") for line in manifest(out)] == ["better words"] * 2 + [None] * 2
+    (folder / "a.txt").write_text("others", encoding="utf-8")
+    with pytest.raises(RequestError, match="holds clips of other files or settings"):
+        prepare(folder, out)
+
+
 def test_a_long_file_tells_how_far_it_is(tmp_path: Path) -> None:
     video(tmp_path / "source" / "a.mp4", pan(1, frames=40))
     told: list[float] = []

@@ -41,14 +41,15 @@ Judge = tuple[Settings, Scorer]
 
 
 def key_of(source: Source, settings: Settings, scorer: Scorer) -> str:
-    """Names the part of a source; another file, caption or setting has another."""
+    """Names the part of a source; another file or setting has another, another caption not."""
     try:
         state = source.path.stat()
         stamp = [state.st_size, state.st_mtime_ns]
     except OSError:
         stamp = []
     judge = f"{scorer.__module__}:{scorer.__qualname__}"
-    said = [source.name, source.caption, stamp, asdict(settings), judge]
+    left_out = settings.require_captions and source.caption is None
+    said = [source.name, left_out, stamp, asdict(settings), judge]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 

@@ -74,7 +74,7 @@ def prepare(  # noqa: PLR0913  two of them only tell
         "format_version": FORMAT_VERSION,
         "settings": asdict(settings),
         "captioner": captioner and captioner.said,
-        "input": _hash_of(keys),
+        "input": _hash_of([*keys, *(str(each.caption) for each in sources)]),
         "files": len(sources),
     }
     done = _opened(target, Path(source), summary)
@@ -94,8 +94,8 @@ def prepare(  # noqa: PLR0913  two of them only tell
     return summary
 
 
-def _hash_of(keys: list[str]) -> str:
-    return hashlib.sha256("".join(keys).encode()).hexdigest()
+def _hash_of(words: list[str]) -> str:
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
 def _opened(out: Path, source: Path, summary: dict[str, Any]) -> dict[str, Any] | None:

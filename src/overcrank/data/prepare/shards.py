@@ -146,11 +146,16 @@ def _sheet(samples: list[Sample]) -> Image.Image:
     """The middle frames of some clips, evenly chosen, in the order of their keys."""
     count = min(len(samples), ON_SHEET)
     chosen = [samples[len(samples) * i // count] for i in range(count)]
-    columns = min(count, ACROSS)
-    sheet = Image.new("RGB", (columns * PREVIEW, -(-count // columns) * PREVIEW), "white")
-    for place, sample in enumerate(chosen):
-        with Image.open(sample.preview, formats=("PNG",)) as picture:
-            left = place % columns * PREVIEW + (PREVIEW - picture.width) // 2
-            top = place // columns * PREVIEW + (PREVIEW - picture.height) // 2
+    pictures: list[Image.Image] = []
+    for sample in chosen:
+        with Image.open(sample.preview, formats=("PNG",)) as preview:
+            pictures.append(preview.copy())
+    rows = [pictures[begin : begin + ACROSS] for begin in range(0, count, ACROSS)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    sheet = Image.new("RGB", (len(rows[0]) * PREVIEW, sum(heights)), "white")
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        for column, picture in enumerate(row):
+            left = column * PREVIEW + (PREVIEW - picture.width) // 2
+            top = sum(heights[:number]) + (height - picture.height) // 2
             sheet.paste(picture, (left, top))
     return sheet
