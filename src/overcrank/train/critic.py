@@ -1,10 +1,12 @@
 """The critic of a reconstruction GAN: it sees the original and the reconstruction together.
 
-Both are laid on top of each other in random order, and the critic says of every patch which one is
-the original; the autoencoder learns to mislead it. To compare is easier than to know what is real.
-Half of a batch has the original first: with an order for each sample by itself, the critic needed
-several times as many steps to begin.
-Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1 (the architecture is ours).
+Both are laid on top of each other, and the critic says of every patch which one is the original;
+the autoencoder learns to mislead it. To compare is easier than to know what is real. Source:
+HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1 (the architecture is ours).
+
+There the order is random; here a pair is seen in both orders, and the answer is the difference, so
+that turning the pair turns the answer. A critic that has to learn this needed far more steps to
+tell anything (docs/log.md), and until it can, its gradient is noise.
 
 Axes: B batch, C colours, F H W frames, height, width of a video, T h w of the critic's patches.
 """
@@ -21,7 +23,7 @@ LARGEST_SCALE = 1e4
 
 
 class Critic(nn.Module):
-    """Pairs (B, 6, F, H, W) -> how surely the first is the original, (B, 1, T, h, w).
+    """Videos (B, 3, F, H, W) -> how surely the first is the original, (B, 1, T, h, w).
 
     `width` channels at half of the resolution, twice and four times as many below. A patch is
     31 x 31 pixels of 17 frames; they lie 8 pixels and 4 frames apart.
@@ -34,35 +36,30 @@ class Critic(nn.Module):
             nn.Conv3d(inputs, outputs, 3, stride, padding=1)
             for inputs, outputs, stride in zip(widths, widths[1:], STRIDES, strict=False)
         )
-        self.last = nn.Conv3d(widths[-1], 1, 3, padding=1)
+        self.last = nn.Conv3d(widths[-1], 1, 3, padding=1, bias=False)
 
-    def forward(self, pair_BCFHW: Tensor) -> Tensor:
-        x_BCFHW = pair_BCFHW
+    def forward(self, one_BCFHW: Tensor, other_BCFHW: Tensor) -> Tensor:
+        x_BCFHW = torch.cat(
+            [
+                torch.cat([one_BCFHW, other_BCFHW], dim=1),
+                torch.cat([other_BCFHW, one_BCFHW], dim=1),
+            ]
+        )
         for layer in self.layers:
             x_BCFHW = F.leaky_relu(pixel_norm(layer(x_BCFHW)), 0.2)
-        return self.last(x_BCFHW).float()
+        straight, turned = self.last(x_BCFHW).float().chunk(2)
+        return straight - turned
 
 
-def game(
-    critic: Critic, output_BCFHW: Tensor, video_BCFHW: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def game(critic: Critic, output_BCFHW: Tensor, video_BCFHW: Tensor) -> tuple[Tensor, Tensor]:
     """What the autoencoder loses and what the critic loses, each with a gradient for its own.
 
     Both are log 2 where the critic cannot tell.
     """
-    count, device = len(output_BCFHW), generator.device
-    turn = torch.randint(2, (), generator=generator, device=device)
-    place_B = torch.randperm(count, generator=generator, device=device) + turn
-    sign_B = (1.0 - 2.0 * (place_B % 2))[:, None, None, None, None]
-
-    def pair(output: Tensor) -> Tensor:
-        first = torch.where(sign_B > 0, video_BCFHW, output)
-        return torch.cat([first, torch.where(sign_B > 0, output, video_BCFHW)], dim=1)
-
     fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-    misled = functional_call(critic, fixed, (pair(output_BCFHW),))
-    judged = critic(pair(output_BCFHW.detach()))
-    return F.softplus(sign_B * misled).mean(), F.softplus(-sign_B * judged).mean()
+    misled = functional_call(critic, fixed, (video_BCFHW, output_BCFHW))
+    judged = critic(video_BCFHW, output_BCFHW.detach())
+    return F.softplus(misled).mean(), F.softplus(-judged).mean()
 
 
 def balance(one: Tensor, other: Tensor, last: Tensor) -> Tensor:

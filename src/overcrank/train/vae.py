@@ -131,7 +131,7 @@ class VAEObjective:
         output = self.vae.decoder(noisy_BCTHW, sigma_B, generator=generator).float()
         loss, numbers = self.judge(output, video_BCFHW, actors_BFHW, generator)
         if plays and self.critic is not None:
-            misled, judged = game(self.critic, output, video_BCFHW, generator)
+            misled, judged = game(self.critic, output, video_BCFHW)
             scale = balance(loss, misled, self.vae.decoder.conv_out.conv.weight)
             loss = loss + self.config.loss.gan * scale * misled + judged
             numbers |= {"gan": misled.detach(), "critic": judged.detach(), "gan_scale": scale}
