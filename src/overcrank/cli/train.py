@@ -1,12 +1,15 @@
 """`overcrank train`: one YAML file, one command; the same command again resumes."""
 
 import json
+from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from overcrank.cli.train_view import TrainView
 from overcrank.cli.values import whole
 from overcrank.errors import RequestError
 
@@ -18,6 +21,12 @@ CONFIG_HELP = (
     "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-joint, pocket-distil, "
     "ltxv-2b-lora, ltxv-2b-full, ltxv-2b-pretrain"
 )
+
+
+class Log(StrEnum):
+    """Where numbers go besides the run's folder."""
+
+    TENSORBOARD = "tensorboard"
 
 
 def _count(text: str) -> int:
@@ -50,6 +59,9 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="only say what would be run, and what it would cost")
     ] = False,
+    log: Annotated[
+        Log | None, typer.Option(help="write numbers and clips for TensorBoard, too")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="of --dry-run: one JSON object")] = False,
 ) -> None:
     """Train a network. To resume, run the same command again."""
@@ -57,6 +69,8 @@ def train_command(
 
     from overcrank.runtime import choose
     from overcrank.train import build_objective, join_workers, read_config, steps_done, train
+    from overcrank.train.board import Board
+    from overcrank.train.record import make_writable
 
     if as_json and not dry_run:
         raise RequestError("--json is for a plan: got it without --dry-run: add --dry-run")
@@ -70,16 +84,22 @@ def train_command(
         return
     folder = folder or Path("runs") / Path(config).stem
 
-    def show(event: dict[str, Any]) -> None:
-        console.print(_line(event))
-
-    with join_workers() as workers:
+    with join_workers() as workers, ExitStack() as stack:
         if workers.rank > 0:
             console.quiet = True
         done = steps_done(folder, run)
         if done >= run.steps:
             console.print(f"already done at step {done}: give more steps: --set steps={2 * done}")
             return
+        shown = [stack.enter_context(TrainView(run, console)).show]
+        if log is not None and workers.rank == 0:
+            make_writable(folder)
+            shown.append(stack.enter_context(Board(folder, done)).show)
+
+        def show(event: dict[str, Any]) -> None:
+            for take in shown:
+                take(event)
+
         objective = build_objective(run, folder, show, hardware, workers, processes)
         done = train(run, objective, folder, show, hardware, workers, processes)
     if done < run.steps:
@@ -95,23 +115,3 @@ def _planned(run: "RunConfig", hardware: "Hardware", *, as_json: bool) -> str:
 
     plan = plan_run(run, hardware)
     return json.dumps(plan.to_dict()) if as_json else "\n".join(lines(plan))
-
-
-def _line(event: dict[str, Any]) -> str:
-    """What a run reports, for the terminal."""
-    if "trains" in event:
-        left = event["steps"] - event["done"]
-        return (
-            f"training {event['trains']}, {event['parameters']:,} parameters, on "
-            f"{event['device']}: {left} steps to do, in {event['folder']}"
-        )
-    if "lost" in event:
-        return (
-            f"stopped at step {event['step']}: the last {event['lost']} steps are lost; "
-            f"the same command goes on from step {event['step'] - event['lost']}"
-        )
-    return "  ".join(f"{name} {_short(value)}" for name, value in event.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
