@@ -151,3 +151,15 @@ def test_a_full_disk_ends_a_run_in_words_and_it_goes_on_when_there_is_room(place
     _, said = run.communicate(timeout=120)
     assert run.returncode == 0, said
     assert_like_whole(folder)
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_of_its_processes_ends_a_run_that_makes_its_latents(place: Path) -> None:
+    cache = place / "other"
+    latents = f"latents=[{{clips: 8192, frames: 9, size: 32, captions: 1, folder: {cache}}}]"
+    run = start(place / "early", latents)
+    wait_for(run, lambda: any(cache.glob("*.safetensors")))
+    os.killpg(run.pid, signal.SIGTERM)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 143, said
+    assert "Traceback" not in said

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Subset
 
 from overcrank.data.controls import CONTROLS
+from overcrank.data.loading import stay
 from overcrank.data.originals import Original, Originals
 from overcrank.errors import ModelError
 from overcrank.shapes import FRAMES_PER_CELL, ClipSize
@@ -192,7 +193,11 @@ def _rendered(makers: Makers, shards: Sequence[int]) -> Iterator[Original]:
     clips = Subset(makers.clips, [number for number in numbers if number < len(makers.clips)])
     ahead = 4 if makers.processes else None
     yield from DataLoader(
-        clips, batch_size=None, num_workers=makers.processes, prefetch_factor=ahead
+        clips,
+        batch_size=None,
+        num_workers=makers.processes,
+        prefetch_factor=ahead,
+        worker_init_fn=stay,
     )
 
 

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from overcrank.data.loading import stay
 from overcrank.errors import RunError
 from overcrank.runtime import Hardware
 from overcrank.train.config import Optim, RunConfig
 from overcrank.train.learnt import Learnt
 from overcrank.train.memory import local, recompute
 from overcrank.train.record import Event, Objective, Record, make_writable, steps_done
-from overcrank.train.signals import asked_to_stop, stay
+from overcrank.train.signals import asked_to_stop
 from overcrank.train.state import load_state, save_state
 from overcrank.train.workers import ALONE, BatchT, Workers
 

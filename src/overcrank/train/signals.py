@@ -18,13 +18,3 @@ def asked_to_stop() -> Iterator[list[int]]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def stay(_worker: int) -> None:
-    """For a process that prepares batches: it ends when the run does, not before.
-
-    A cluster or a terminal signals the whole group of processes, and a step that is to be
-    finished needs its batch.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -124,7 +125,8 @@ def join_workers() -> Iterator[Workers]:
     each_has_a_gpu = torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
     if each_has_a_gpu:
         torch.cuda.set_device(mine)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if each_has_a_gpu else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if each_has_a_gpu else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(hours=2))  # while the first one evaluates
     try:
         yield Workers(dist.get_rank(), dist.get_world_size())
     finally:
