@@ -12,7 +12,15 @@ from overcrank.train import read_config
 
 @pytest.mark.parametrize(
     "name",
-    ["pocket-vae", "pocket-decoder", "pocket-transformer", "pocket-distil", "pocket-joint"],
+    [
+        "pocket-vae",
+        "pocket-decoder",
+        "pocket-transformer",
+        "pocket-distil",
+        "pocket-joint",
+        "nano-vae",
+        "nano-transformer",
+    ],
 )
 def test_the_shipped_presets_are_valid(name: str) -> None:
     config = read_config(name)

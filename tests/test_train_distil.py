@@ -40,7 +40,9 @@ def objective(teacher: Path, **changes: Any) -> DistilObjective:
         latents=[Latents(clips=128, frames=17, size=32)],
         distil=Distil(**{"every": 1, "levels": [1.0, 0.5], **changes}),
     )
-    cache: Any = SimpleNamespace(empty_LD=torch.randn(2, PRESETS["nano"].text_width))
+    cache: Any = SimpleNamespace(
+        empty_LD=torch.randn(2, PRESETS["nano"].text_width), frame_rate=24.0
+    )
     return DistilObjective(config, {ClipSize(17, 32, 32): cache}, "abc", choose("cpu", "float32"))
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "eval": "Measure a model on the frozen benchmark.",
     "generate": "Make a clip from text.",
     "inspect": "Show what is in a model.",
+    "pack": "Make a model of what was trained.",
     "prepare": "Cut real videos into clips to train on.",
     "train": "Train a model.",
     "verify": "Compare our numbers with independent ones.",

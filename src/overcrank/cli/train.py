@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONFIG_HELP = (
     "YAML file, or pocket-vae, pocket-decoder, pocket-transformer, pocket-joint, pocket-distil, "
-    "ltxv-2b-lora, ltxv-2b-full, ltxv-2b-pretrain"
+    "nano-vae, nano-transformer, ltxv-2b-lora, ltxv-2b-full, ltxv-2b-pretrain"
 )
 
 

@@ -128,12 +128,23 @@ class ClipCrops:
                 place = dice.uniform(-1, 1), dice.uniform(-1, 1)
                 yield show(frames, size, zoom=dice.random(), place=place)
 
-    def beginnings(self, size: ClipSize, most: int, *, held_out: bool) -> Iterator[Tensor]:
-        """Of up to so many clips, evenly chosen, as large a part of their frames as can be.
+    def held_out(self, size: ClipSize, most: int) -> Iterator[Tensor]:
+        """The beginnings of clips that `crops` never shows, up to so many, evenly chosen.
 
-        The clips are those that `crops` shows, or those that it never does.
+        As large a part of their frames as can be.
         """
-        clips = (self._held_out if held_out else self._learnt)[size]
+        clips = self._held_out[size]
         count = min(most, len(clips))
         for clip in (clips[len(clips) * i // count] for i in range(count)):
             yield show(self.prepared.frames(clip, range(size.frames)), size)
+
+    def typical(self, size: ClipSize, count: int) -> Iterator[Tensor]:
+        """So many parts of clips that `crops` shows, always the same, as a transformer sees them.
+
+        Clips are taken evenly, several times if there are few.
+        """
+        clips, dice = self._learnt[size], random.Random("overcrank typical clips")
+        for number in range(count):
+            clip = clips[len(clips) * number // count]
+            first = dice.randrange(clip.frames - size.frames + 1)
+            yield show(self.prepared.frames(clip, range(first, first + size.frames)), size)

@@ -112,6 +112,11 @@ class LatentCache:
     def __len__(self) -> int:
         return sum(len(shard["latents"]) for shard in self._shards)
 
+    @property
+    def frame_rate(self) -> float:
+        """Of most clips: the median."""
+        return torch.cat([shard["frame_rates"] for shard in self._shards]).median().item()
+
     def __getitem__(self, index: int) -> LatentClip:
         shard, place = self._shards[index // PER_SHARD], index % PER_SHARD
         lengths = shard["lengths"][place].tolist()

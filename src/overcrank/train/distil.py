@@ -28,7 +28,7 @@ from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, Tokens
-from overcrank.train.transformer import latent_batches
+from overcrank.train.transformer import latent_batches, made_with
 from overcrank.transformer import Transformer
 from overcrank.weights import load_network, save_component
 
@@ -154,7 +154,7 @@ class DistilObjective:
         assert isinstance(module, nn.ModuleDict)
         student = module["student"]
         assert isinstance(student, Transformer)
-        extra = {"latent_hash": self.latent_hash}
+        extra = made_with(self.latent_hash, self.caches)
         save_component(folder / "transformer.safetensors", "transformer", student, extra=extra)
 
 

@@ -85,11 +85,17 @@ class TransformerObjective:
     def export(self, module: nn.Module, folder: Path) -> None:
         """Write `transformer.safetensors`, or what was added to it as `lora.safetensors`."""
         assert isinstance(module, Transformer)
-        extra = {"latent_hash": self.latent_hash}
+        extra = made_with(self.latent_hash, self.caches)
         if self.config.lora is not None:
             save_lora(folder / "lora.safetensors", module, extra)
             return
         save_component(folder / "transformer.safetensors", "transformer", module, extra=extra)
+
+
+def made_with(latent_hash: str, caches: Mapping[ClipSize, LatentCache]) -> dict[str, str]:
+    """What a transformer's file says of its training: the latents, and the rate of most clips."""
+    longest = caches[max(caches, key=lambda size: size.frames)]
+    return {"latent_hash": latent_hash, "frame_rate": f"{longest.frame_rate:g}"}
 
 
 def start_transformer(config: RunConfig, hardware: Hardware) -> Transformer:

@@ -178,7 +178,7 @@ class VAEObjective:
     def _unseen(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Clips that are never trained on, and where their actors are; real ones if there are."""
         if self.clips is not None:
-            for frames in self.clips.beginnings(self.held_out, UNSEEN, held_out=True):
+            for frames in self.clips.held_out(self.held_out, UNSEEN):
                 yield frames, None
             return
         for seed in range(UNSEEN):
@@ -211,7 +211,7 @@ class VAEObjective:
         """Clips as the run shows them, real ones and scenes by their share."""
         real = 0 if self.clips is None else round(self.clips.share * MEASURED)
         if self.clips is not None:
-            yield from self.clips.beginnings(self.held_out, real, held_out=False)
+            yield from self.clips.typical(self.held_out, real)
         for seed in range(2**41, 2**41 + MEASURED - real):
             yield self.world.render(self.world.scene(seed, "train"), self.held_out, 24.0)
 

@@ -1,0 +1,79 @@
+"""What two runs left becomes a model that can be asked for clips."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from overcrank.errors import RequestError
+from overcrank.train.config import RunConfig, read_config
+from overcrank.weights import Card, Defaults, load_component, load_network, save_model
+from overcrank.weights.presets import find_model, preset_names
+from overcrank.weights.store import latent_hash, read_metadata
+
+FRAME_RATE = 24.0
+"""Of a run that does not say at which rate most of its clips are played."""
+STEPS, GUIDANCE, DECODE_SIGMA = 20, 3.0, 0.05
+
+
+def pack(run: Path, folder: Path, vae: str | None = None) -> Card:
+    """Write a model folder: a run's transformer, and the autoencoder that it was trained with.
+
+    `vae` names another one, whose encoder is the same. The card recommends the shape and rate of
+    most clips, and the steps of a student.
+    """
+    weights, config = run / "transformer.safetensors", _config(run)
+    if folder.exists():
+        raise RequestError(f"nothing is overwritten, got {folder}: give the name of a new folder")
+    coder = load_network(_autoencoder(run, config, vae), "vae")
+    said = read_metadata(weights)
+    if said.get("latent_hash") != latent_hash(coder):
+        raise RequestError(
+            f"{run} was trained on other latents, got the autoencoder {vae or config.vae}: give "
+            "the one of that run, or one with its encoder (freeze: [encoder])"
+        )
+    defaults = _defaults(config, float(said.get("frame_rate", FRAME_RATE)))
+    if not coder.config.denoises:
+        defaults = replace(defaults, decode_sigma=None)
+    card = Card(
+        name=folder.name,
+        text_encoder="minilm-l6" if config.text is None else "t5",
+        defaults=defaults,
+    )
+    save_model(folder, card, coder, load_component(weights, "transformer"))
+    return card
+
+
+def _config(run: Path) -> RunConfig:
+    if not (run / "transformer.safetensors").is_file():
+        raise RequestError(
+            f"there is no run of a transformer: got {run}, without transformer.safetensors: give "
+            "the folder of one that saved at least once, such as runs/nano-transformer"
+        )
+    return read_config(run / "config.yaml")
+
+
+def _autoencoder(run: Path, config: RunConfig, given: str | None) -> str:
+    source = given or config.vae
+    if source in preset_names():
+        return str(find_model(source) / "vae.safetensors")
+    if source is None or not (source.startswith("hf://") or Path(source).exists()):
+        raise RequestError(
+            f"the autoencoder of {run} is not there: got {source}: name it: --vae FILE"
+        )
+    return source
+
+
+def _defaults(config: RunConfig, frame_rate: float) -> Defaults:
+    """The longest clips of the last stages; of several sizes the one that is named first."""
+    size = max(config.stages_at(config.steps), key=lambda stage: stage.frames).clip
+    levels = tuple(config.distil.levels) if config.kind == "distil" else ()
+    return Defaults(
+        frames=size.frames,
+        height=size.height,
+        width=size.width,
+        frame_rate=frame_rate,
+        steps=len(levels) or STEPS,
+        guidance=1.0 if levels else GUIDANCE,
+        decode_sigma=config.distil.end if levels else DECODE_SIGMA,
+        negative_prompt="",
+        levels=levels,
+    )
