@@ -77,6 +77,23 @@ def test_activations_are_those_of_a_real_step(config: RunConfig) -> None:
     assert kept <= counted <= 2 * kept
 
 
+@pytest.mark.parametrize(
+    ("change", "most", "operations"),
+    [({"recompute": True}, 0.45, 4 / 3), ({"accumulate": 4}, 0.3, 1)],
+)
+def test_a_plan_knows_how_memory_is_saved(
+    change: dict[str, object], most: float, operations: float
+) -> None:
+    """Recomputing eight blocks is a third more work; four parts hold a quarter at once."""
+    stage = STAGE.model_copy(update={"batch": 8, "size": 128})
+    plain, saving = (
+        cost(config, Architecture.of(config), stage, CPU)
+        for config in (flow_run("pocket", stage), flow_run("pocket", stage, **change))
+    )
+    assert saving[1] < most * plain[1]
+    assert saving[0] == pytest.approx(operations * plain[0], rel=0.1)
+
+
 def test_operations_grow_with_the_batch() -> None:
     config = flow_run()
     architecture = Architecture.of(config)

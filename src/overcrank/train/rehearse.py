@@ -15,6 +15,7 @@ from overcrank.runtime import Hardware
 from overcrank.train.config import RunConfig, Stage
 from overcrank.train.given import Given, flow_loss
 from overcrank.train.lora import adapt
+from overcrank.train.memory import recompute
 from overcrank.train.vae import VAEObjective
 from overcrank.transformer import PRESETS as TRANSFORMERS
 from overcrank.transformer import Transformer, TransformerConfig
@@ -106,6 +107,13 @@ class Architecture:
 
 def rehearse(config: RunConfig, architecture: Architecture, hardware: Hardware) -> Rehearsal:
     """Build the networks on the meta device, and say what a step computes."""
+    rehearsal = _built(config, architecture, hardware)
+    for network in rehearsal.trained.values() if config.recompute else ():
+        recompute(network)
+    return rehearsal
+
+
+def _built(config: RunConfig, architecture: Architecture, hardware: Hardware) -> Rehearsal:
     pixels = None if architecture.vae is None else _vae(config, architecture.vae, hardware)
     if architecture.transformer is None:
         assert pixels is not None

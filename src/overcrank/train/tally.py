@@ -55,7 +55,10 @@ _ON_CPU = {
 def cost(
     config: RunConfig, architecture: Architecture, stage: Stage, hardware: Hardware
 ) -> tuple[float, int]:
-    """Operations of a step and bytes of its activations; each layer more adds the same."""
+    """Operations of a step and bytes of its activations; each layer more adds the same.
+
+    A batch that is computed in parts holds those of one part.
+    """
     few, more = FEW_LAYERS
     if architecture.layers <= more:
         return _counted(config, architecture, stage, hardware)
@@ -71,15 +74,18 @@ def _counted(
 ) -> tuple[float, int]:
     operations, peak = 0.0, 0
     rehearsal = rehearse(config, architecture, hardware)
+    part = stage.model_copy(update={"batch": max(1, stage.batch // config.accumulate)})
     with FakeTensorMode():
         rehearsal.fill(hardware.device)
         for share, loss in rehearsal.steps:
             counter = FlopCounterMode(display=False, custom_mapping=_ON_CPU)
-            held = Held(rehearsal)
-            with counter, held:
-                _step(loss, stage, hardware)
+            with counter:
+                _step(loss, part, hardware)
+            held = Held(rehearsal)  # apart: what counts operations keeps what is recomputed
+            with held:
+                _step(loss, part, hardware)
             held.forget()
-            operations += share * counter.get_total_flops()
+            operations += share * counter.get_total_flops() * stage.batch / part.batch
             peak = max(peak, held.peak)
     return operations, peak
 
