@@ -64,7 +64,7 @@ class VAEObjective:
         self.critic: Critic | None = None
         self.module: nn.Module = vae
         if config.loss.gan:
-            self.critic = Critic(2 * vae.config.base_width).to(hardware.device)
+            self.critic = Critic(max(16, vae.config.base_width)).to(hardware.device)
             self.module = nn.ModuleDict({"vae": vae, "critic": self.critic})
 
     def data(self) -> Dataset[NumberedCrops]:
