@@ -14,7 +14,7 @@ from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
 from overcrank.train import train
 from overcrank.train.config import Optim, RunConfig, Stage, VAELoss
-from overcrank.train.critic import Critic, balance, game
+from overcrank.train.critic import Critic, balance, game, knowledge
 from overcrank.train.vae import VAEObjective
 
 CPU = choose("cpu", "float32")
@@ -108,6 +108,20 @@ def test_balanced_losses_pull_equally_hard_on_the_last_weights() -> None:
     assert pulls[0].norm().item() == pytest.approx(pulls[1].norm().item(), rel=1e-4)
     assert not scale.requires_grad
     assert balance(one, 1e-9 * other, last) == 1e4
+
+
+def test_a_critic_that_cannot_tell_has_no_say() -> None:
+    batch = objective(run()).data()[2]
+    gradients = []
+    for loss in (VAELoss(gan=0.5, gan_from=2), VAELoss()):
+        trained = objective(run(loss=loss))
+        if trained.critic is not None:
+            nn.init.zeros_(trained.critic.last.weight)
+        trained.loss(batch, random())[0].backward()
+        gradients.append([p.grad for p in trained.vae.parameters() if p.requires_grad])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    lost = torch.tensor([0.0, 0.5, 1.0, 2.0]) * math.log(2)
+    torch.testing.assert_close(knowledge(lost), torch.tensor([1.0, 0.5, 0.0, 0.0]))
 
 
 def test_the_critic_begins_late() -> None:

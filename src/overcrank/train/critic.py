@@ -5,11 +5,14 @@ the autoencoder learns to mislead it. To compare is easier than to know what is 
 HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1 (the architecture is ours).
 
 There the order is random; here a pair is seen in both orders, and the answer is the difference, so
-that turning the pair turns the answer. A critic that has to learn this needed far more steps to
-tell anything (docs/log.md), and until it can, its gradient is noise.
+that turning the pair turns the answer: a critic that has to learn this needs far more steps to
+tell anything (docs/log.md). What it says counts as much as it knows: the gradient of a critic that
+cannot tell is noise.
 
 Axes: B batch, C colours, F H W frames, height, width of a video, T h w of the critic's patches.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +63,11 @@ def game(critic: Critic, output_BCFHW: Tensor, video_BCFHW: Tensor) -> tuple[Ten
     misled = functional_call(critic, fixed, (video_BCFHW, output_BCFHW))
     judged = critic(video_BCFHW, output_BCFHW.detach())
     return F.softplus(misled).mean(), F.softplus(-judged).mean()
+
+
+def knowledge(judged: Tensor) -> Tensor:
+    """How well a critic tells, by what it loses: 0 at chance, 1 where it is never wrong."""
+    return (1 - judged.detach() / math.log(2)).clamp(min=0)
 
 
 def balance(one: Tensor, other: Tensor, last: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 
 where y decodes (1 - s) z + s noise with s told to the decoder (its denoising step) and z is a
 draw from the posterior in normalised units. `reconstruction.py` says how y is compared with x,
-`critic.py` what the critic's say G is and how it is balanced, b.
+`critic.py` what the critic's say G is and how much it counts, b.
 Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
@@ -26,7 +26,7 @@ from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene, truth
 from overcrank.train.config import DecoderShape, RunConfig
-from overcrank.train.critic import Critic, balance, game
+from overcrank.train.critic import Critic, balance, game, knowledge
 from overcrank.train.pictures import contact_sheet
 from overcrank.train.reconstruction import Reconstruction
 from overcrank.vae import PRESETS, VAE, Posterior, cell_colours
@@ -132,7 +132,8 @@ class VAEObjective:
         loss, numbers = self.judge(output, video_BCFHW, actors_BFHW, generator)
         if plays and self.critic is not None:
             misled, judged = game(self.critic, output, video_BCFHW)
-            scale = balance(loss, misled, self.vae.decoder.conv_out.conv.weight)
+            last = self.vae.decoder.conv_out.conv.weight
+            scale = knowledge(judged) * balance(loss, misled, last)
             loss = loss + self.config.loss.gan * scale * misled + judged
             numbers |= {"gan": misled.detach(), "critic": judged.detach(), "gan_scale": scale}
         kl = posterior.kl().float()
