@@ -17,8 +17,8 @@ from overcrank.data.pixels import OriginalSource
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
 from overcrank.train import build_objective, read_config, train
-from overcrank.train.config import Conditions, Joint, Optim, RunConfig, Stage
-from overcrank.train.joint import JointObjective, bounded, richness
+from overcrank.train.config import Conditions, Joint, Optim, RunConfig, Stage, VAELoss
+from overcrank.train.joint import JointObjective, Scale, bounded, richness
 from overcrank.train.start import with_files
 from overcrank.train.transformer import start_transformer
 from overcrank.train.vae import VAEObjective, to_video
@@ -105,13 +105,14 @@ def test_the_transformer_is_not_pleased_by_latents_that_shrink() -> None:
     objective = joint_objective()
     batch, vae = objective.data()[0], objective.pixels.module
     mean = vae.posterior(to_video(batch.frames)).mean_BCTHW.detach().requires_grad_()
-    objective.pixels.follow_statistics(mean)
-    seen = objective._latents(vae, batch, mean).latent_BCTHW
+    seen = objective._latents(vae, batch, mean, Scale.of(mean)).latent_BCTHW
+    assert seen.std((0, 2, 3, 4)).sub(1).abs().max() < 1e-3
     wish = torch.randn(seen.shape, generator=torch.Generator().manual_seed(0))
     gradient = torch.autograd.grad((seen * wish).sum(), mean)[0]
     centred = mean - mean.mean((0, 2, 3, 4), keepdim=True)
     along_C, size_C = (x.sum((0, 2, 3, 4)) for x in (gradient * centred, (seen * wish).abs()))
     assert (along_C.abs() < 1e-3 * size_C).all()
+    assert (gradient.sum((0, 2, 3, 4)).abs() < 1e-3 * gradient.abs().sum((0, 2, 3, 4))).all()
 
 
 def test_the_decoder_learns_from_what_the_transformer_hands_it() -> None:
@@ -119,23 +120,33 @@ def test_the_decoder_learns_from_what_the_transformer_hands_it() -> None:
     batch, vae = objective.data()[0], objective.pixels.module
     with torch.no_grad():
         posterior = vae.posterior(to_video(batch.frames))
-        latents = objective._latents(vae, batch, posterior.mean_BCTHW)
-        noisy, sigma_B = objective.pixels.noised(posterior, torch.Generator().manual_seed(0))
+        scale = Scale.of(posterior.mean_BCTHW)
+        latents = objective._latents(vae, batch, posterior.mean_BCTHW, scale)
+        _, sigma_B = objective.pixels.noised(posterior, torch.Generator().manual_seed(0))
 
     def handed(level_B: Tensor, highest: float) -> Tensor:
         joint = Joint(handed=0.5, handed_from=highest)
         objective.config = objective.config.model_copy(update={"joint": joint})
         generator = torch.Generator().manual_seed(0)
-        return objective._hand_over(latents, noisy, level_B, generator)
+        return objective._handed(latents, scale, level_B[:2], generator)
 
     before = handed(sigma_B, 0.3)
-    assert torch.equal(before[2:], noisy[2:])
     for parameter in objective.module["transformer"].parameters():
         torch.nn.init.normal_(parameter, std=0.06)
-    assert not torch.allclose(handed(sigma_B, 0.3)[:2], before[:2])
+    assert not torch.allclose(handed(sigma_B, 0.3), before)
     # Without a way to go, nothing is done to the latents.
     still = handed(torch.zeros_like(sigma_B), 0.0)
-    torch.testing.assert_close(still[:2], posterior.mean_BCTHW[:2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(still, posterior.mean_BCTHW[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_the_encoder_learns_from_what_is_not_handed_over() -> None:
+    """Nearly all of its gradient: others have a part in the scale of the noise."""
+    loss = VAELoss(kl=0.0)
+    gradient_BCTHW = encoder_gradient(
+        joint_objective(joint=Joint(share=0.0, handed=0.5), loss=loss)
+    )
+    size_B = gradient_BCTHW.flatten(1).norm(dim=1)
+    assert size_B[2:].min() > 20 * size_B[:2].max()
 
 
 def test_several_noise_levels_of_a_clip_have_the_same_mean() -> None:
@@ -157,9 +168,11 @@ def test_what_is_given_besides_a_clip_is_encoded_alone() -> None:
     batch, vae = objective.data()[0], objective.pixels.module
     frames = batch.frames[1:]
     with torch.no_grad():
-        latents = objective._latents(vae, batch, vae.posterior(to_video(batch.frames)).mean_BCTHW)
+        mean = vae.posterior(to_video(batch.frames)).mean_BCTHW
+        scale = Scale.of(mean)
+        latents = objective._latents(vae, batch, mean, scale)
         last, ending, drawn = (
-            vae.encode(to_video(part))
+            scale.normalise(vae.posterior(to_video(part)).mean_BCTHW)
             for part in (frames[:, -1:], frames[:, 8:], edges(frames[0])[None])
         )
     assert batch.key_frames_BK[1].tolist() == [16, 8]

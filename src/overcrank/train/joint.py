@@ -14,7 +14,7 @@ Axes: B batch, C channels, T H W latent grid, N video tokens.
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,14 @@ class JointObjective:
         pixels.follow_statistics(posterior.mean_BCTHW)
         for_decoder, for_flow = bounded(posterior.mean_BCTHW, self.config.joint.share)
         posterior = replace(posterior, mean_BCTHW=for_decoder)
-        latents = self._latents(pixels.vae, batch, for_flow)
+        scale = Scale.of(for_flow)
+        latents = self._latents(pixels.vae, batch, for_flow, scale)
 
         noisy_BCTHW, sigma_B = pixels.noised(posterior, generator)
-        noisy_BCTHW = self._hand_over(latents, noisy_BCTHW, sigma_B, generator)
+        count = round(self.config.joint.handed * len(sigma_B))
+        if count > 0:
+            handed_BCTHW = self._handed(latents, scale, sigma_B[:count], generator)
+            noisy_BCTHW = torch.cat([handed_BCTHW, noisy_BCTHW[count:]])
         loss, numbers = pixels.reconstruction(
             posterior, noisy_BCTHW, sigma_B, video_BCFHW, batch.actors, generator
         )
@@ -109,13 +113,10 @@ class JointObjective:
         assert isinstance(transformer, Transformer)
         return transformer
 
-    def _latents(self, vae: VAE, batch: PixelBatch, mean_BCTHW: Tensor) -> Batch:
+    def _latents(self, vae: VAE, batch: PixelBatch, mean_BCTHW: Tensor, scale: "Scale") -> Batch:
         """What the transformer sees."""
-        mean = mean_BCTHW.float()
-        # As fixed as the statistics are, the encoder could please the transformer by shrinking.
-        deviation = spread(mean)
-        latent_BCTHW = vae.per_channel_statistics.normalise(mean) * (deviation.detach() / deviation)
-        size = ClipSize(*batch.frames.shape[1:4])
+        latent_BCTHW = scale.normalise(mean_BCTHW.float())
+        size, device = ClipSize(*batch.frames.shape[1:4]), latent_BCTHW.device
         return Batch(
             latent_BCTHW=latent_BCTHW,
             actors_BTHW=torch.stack([share_of_tokens(mask, size) for mask in batch.actors]),
@@ -123,53 +124,53 @@ class JointObjective:
             text_BLD=batch.text_BLD,
             keep_BL=batch.keep_BL,
             key_frames_BK=batch.key_frames_BK,
-            kept_BN=torch.arange(size.latent.tokens, device=mean.device).repeat(len(mean), 1),
-            **self._beside(vae, batch),
+            kept_BN=torch.arange(size.latent.tokens, device=device).repeat(len(latent_BCTHW), 1),
+            **self._beside(vae, batch, scale),
         )
 
     @torch.no_grad()
-    def _beside(self, vae: VAE, batch: PixelBatch) -> dict[str, Tensor]:
+    def _beside(self, vae: VAE, batch: PixelBatch, scale: "Scale") -> dict[str, Tensor]:
         """What may be given besides the clip, encoded: what the run never gives is left out."""
         conditions, frames = self.config.conditions, batch.frames
         rows_B1 = torch.arange(len(frames), device=frames.device)[:, None]
+
+        def encoded(frames_BFHWC: Tensor) -> Tensor:
+            return scale.normalise(vae.posterior(to_video(frames_BFHWC)).mean_BCTHW.float())
+
         found = {"keys_BKCHW": batch.frame_rate_B.new_zeros(len(frames), 0)}
         if conditions.later_frame > 0:
             pictures = frames[rows_B1, batch.key_frames_BK].flatten(0, 1)[:, None]
-            keys = _encoded(vae, pictures)[:, :, 0]
+            keys = encoded(pictures)[:, :, 0]
             found["keys_BKCHW"] = keys.unflatten(0, tuple(batch.key_frames_BK.shape))
         if conditions.ending > 0 and frames.shape[1] >= 2 * FRAMES_PER_CELL + 1:
             places_BF = batch.key_frames_BK[:, -1:] + torch.arange(ENDING, device=frames.device)
-            found["ending_BCMHW"] = _encoded(vae, frames[rows_B1, places_BF])
+            found["ending_BCMHW"] = encoded(frames[rows_B1, places_BF])
         if conditions.reference > 0:
             control = CONTROLS[conditions.control]
             shown = torch.stack([control(clip.cpu()) for clip in frames])
-            found["reference_BCTHW"] = _encoded(vae, shown.to(frames.device))
+            found["reference_BCTHW"] = encoded(shown.to(frames.device))
         return found
 
     @torch.no_grad()
-    def _hand_over(
-        self, latents: Batch, noisy_BCTHW: Tensor, sigma_B: Tensor, generator: torch.Generator
+    def _handed(
+        self, latents: Batch, scale: "Scale", sigma_B: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Replace the first samples by where one step of the transformer leads to."""
-        joint, statistics = self.config.joint, self.pixels.vae.per_channel_statistics
-        count, device = round(joint.handed * len(sigma_B)), generator.device
-        if count == 0:
-            return noisy_BCTHW
+        """Raw latents of level `sigma_B` of the first samples, where a walk from above ends."""
+        joint, count, device = self.config.joint, len(sigma_B), generator.device
         few = _each(latents, lambda x: x[:count])
         tokens = Tokens.of(
             few, Given.nothing(few), causal=self._transformer.config.causal_positions
         )
-        above_B = (joint.handed_from - sigma_B[:count]).clamp(min=0)
-        from_B = sigma_B[:count] + above_B * torch.rand(count, generator=generator, device=device)
+        above_B = (joint.handed_from - sigma_B).clamp(min=0)
+        from_B = sigma_B + above_B * torch.rand(count, generator=generator, device=device)
         noise_BNC = torch.randn(tokens.clean_BNC.shape, generator=generator, device=device)
         at_BNC = mix(tokens.clean_BNC, noise_BNC, from_B[:, None, None])
         v_BNC = self._transformer(
             at_BNC, tokens.levels(from_B), tokens.positions_BNX, few.text_BLD, few.keep_BL
         )
-        at_BNC = at_BNC + (sigma_B[:count] - from_B)[:, None, None] * v_BNC.float()
+        at_BNC = at_BNC + (sigma_B - from_B)[:, None, None] * v_BNC.float()
         grid = dict(zip("thw", latents.latent_BCTHW.shape[2:], strict=True))
-        handed = rearrange(at_BNC, "b (t h w) c -> b c t h w", **grid)
-        return torch.cat([statistics.restore(handed), noisy_BCTHW[count:]])
+        return scale.restore(rearrange(at_BNC, "b (t h w) c -> b c t h w", **grid))
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
@@ -180,7 +181,7 @@ class JointObjective:
         mean_BCTHW = torch.cat(
             [vae.posterior(to_video(clip[None])).mean_BCTHW for clip in held_out.frames]
         )
-        batch = self._latents(vae, held_out, mean_BCTHW)
+        batch = self._latents(vae, held_out, mean_BCTHW, Scale.of(mean_BCTHW))
         for level in LEVELS:
             generator = torch.Generator(device).manual_seed(0)
             sigma_B = torch.full((len(held_out.frames),), level, device=device)
@@ -218,6 +219,33 @@ class JointObjective:
             decode_sigma=0.05,
             negative_prompt="",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Mean and deviation of the channels of one batch, (C, 1, 1, 1), with their gradients.
+
+    What moves is normalised by what it is now: statistics of earlier steps lag behind, and if they
+    were constants the encoder could please the transformer by shrinking. Source: REPA-E, section
+    3.2 (batch normalisation between the two networks).
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, mean_BCTHW: Tensor) -> "Scale":
+        """Of raw latents."""
+        mean = mean_BCTHW.float()
+        return cls(mean.mean((0, 2, 3, 4))[:, None, None, None], spread(mean))
+
+    def normalise(self, raw_BCTHW: Tensor) -> Tensor:
+        """Raw -> zero mean and unit variance."""
+        return (raw_BCTHW - self.mean) / self.deviation
+
+    def restore(self, latent_BCTHW: Tensor) -> Tensor:
+        """The inverse."""
+        return latent_BCTHW * self.deviation + self.mean
 
 
 def bounded(latent: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -259,10 +287,6 @@ def richness(mean_BCTHW: Tensor) -> dict[str, float]:
         "latent_std": deviations_C.mean().item(),
         "latent_std_least": deviations_C.min().item(),
     }
-
-
-def _encoded(vae: VAE, frames_BFHWC: Tensor) -> Tensor:
-    return vae.encode(to_video(frames_BFHWC)).float()
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
