@@ -5,7 +5,6 @@ seconds. For the time a small model takes a few real steps; for a large one matr
 its own are multiplied.
 """
 
-import math
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from overcrank.runtime import Hardware
 from overcrank.train.config import RunConfig, Stage
@@ -33,19 +32,17 @@ FEW_LAYERS = (2, 3)
 """What more layers cost is known from these two."""
 
 
-def _attention(query: Sequence[int], key: Sequence[int], *_: object, **__: object) -> int:
-    """Two products of every query with every key; shapes are (B, A, N, K)."""
-    return 4 * math.prod(query) * key[-2]
+def _attention(query_BANK: Tensor, key_BANK: Tensor, *_: object) -> int:
+    """Two products of every query with every key."""
+    return 4 * query_BANK.numel() * key_BANK.shape[-2]
 
 
-def _attention_backward(
-    _slope: Sequence[int], query: Sequence[int], key: Sequence[int], *_: object, **__: object
-) -> int:
+def _attention_backward(_slope: Tensor, query_BANK: Tensor, key_BANK: Tensor, *_: object) -> int:
     """Five such products."""
-    return 10 * math.prod(query) * key[-2]
+    return 10 * query_BANK.numel() * key_BANK.shape[-2]
 
 
-_ON_CPU = {
+_ON_CPU: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
@@ -57,16 +54,18 @@ def cost(
 ) -> tuple[float, int]:
     """Operations of a step and bytes of its activations; each layer more adds the same.
 
-    A batch that is computed in parts holds those of one part.
+    A batch may be computed in parts, of which one is held at a time.
     """
-    few, more = FEW_LAYERS
+    part = stage.model_copy(update={"batch": -(-stage.batch // config.accumulate)})
+    times, (few, more) = stage.batch / part.batch, FEW_LAYERS
     if architecture.layers <= more:
-        return _counted(config, architecture, stage, hardware)
+        ops, kept = _counted(config, architecture, part, hardware)
+        return times * ops, kept
     (ops, kept), (ops_more, kept_more) = (
-        _counted(config, architecture.with_layers(layers), stage, hardware) for layers in FEW_LAYERS
+        _counted(config, architecture.with_layers(layers), part, hardware) for layers in FEW_LAYERS
     )
     rest = architecture.layers - few
-    return ops + rest * (ops_more - ops), kept + rest * (kept_more - kept)
+    return times * (ops + rest * (ops_more - ops)), kept + rest * (kept_more - kept)
 
 
 def _counted(
@@ -74,19 +73,15 @@ def _counted(
 ) -> tuple[float, int]:
     operations, peak = 0.0, 0
     rehearsal = rehearse(config, architecture, hardware)
-    part = stage.model_copy(update={"batch": max(1, stage.batch // config.accumulate)})
     with FakeTensorMode():
         rehearsal.fill(hardware.device)
         for share, loss in rehearsal.steps:
-            counter = FlopCounterMode(display=False, custom_mapping=_ON_CPU)
-            with counter:
-                _step(loss, part, hardware)
-            held = Held(rehearsal)  # apart: what counts operations keeps what is recomputed
-            with held:
-                _step(loss, part, hardware)
-            held.forget()
-            operations += share * counter.get_total_flops() * stage.batch / part.batch
-            peak = max(peak, held.peak)
+            taken = Taken(rehearsal)
+            with taken:
+                _step(loss, stage, hardware)
+            taken.forget()
+            operations += share * taken.operations
+            peak = max(peak, taken.peak)
     return operations, peak
 
 
@@ -97,12 +92,15 @@ def _step(loss: Loss, stage: Stage, hardware: Hardware) -> None:
     value.backward()
 
 
-class Held(TorchDispatchMode):
-    """The most bytes at once of tensors that came to be inside, gradients of weights left out."""
+class Taken(TorchDispatchMode):
+    """Operations inside, and the most bytes at once of tensors that came to be there.
+
+    Gradients of weights are left out. (torch's own counter of operations keeps tensors alive.)
+    """
 
     def __init__(self, rehearsal: Rehearsal) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
+        self.operations = self.now = self.peak = 0
         self._weights = [
             p for net in rehearsal.networks for p in (*net.parameters(), *net.buffers())
         ]
@@ -120,8 +118,14 @@ class Held(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
         tree_map_only(Tensor, self._note, made)
+        kind = func._overloadpacket  # type: ignore[attr-defined]
+        if kind in _ON_CPU:
+            self.operations += _ON_CPU[kind](*args)
+        elif kind in flop_registry:
+            self.operations += flop_registry[kind](*args, **kwargs, out_val=made)
         return made
 
     def forget(self) -> None:
