@@ -4,9 +4,9 @@
 
 Left alone, the diffusion loss makes the latents easy to predict, which is to say empty. Its
 gradient on the latents is therefore scaled down to a small part of the reconstruction's, which
-never loses its say. The transformer sees latents normalised by statistics that are kept live,
-and the decoder learns from what the transformer really hands it: for some samples its noised
-latents are the result of one step of the transformer from a higher level.
+never loses its say. The transformer sees latents normalised by their own batch, and the decoder
+learns from what the transformer really hands it: for some samples its noised latents are the
+result of one step of the transformer from a higher level.
 
 Source of the finding, and of another remedy: Leng et al., "REPA-E", arXiv:2504.10483, section 3.
 
