@@ -82,7 +82,9 @@ def round_trip(pipe: Pipeline, frames: Tensor) -> Tensor:
     """Frames through the model's VAE: uint8 (F, H, W, 3) in and out."""
     video_BCFHW = _video(frames).movedim(-1, 0)[None].to(pipe.hardware.device)
     with precision(pipe.hardware):
-        output_BCFHW = pipe.vae.decode(pipe.vae.encode(video_BCFHW))
+        latent_BCTHW = pipe.vae.encode(video_BCFHW)
+        # A generator for decoders that inject noise.
+        output_BCFHW = pipe.vae.decode(latent_BCTHW, generator=torch.Generator().manual_seed(0))
     pixels = (output_BCFHW[0].float().movedim(0, -1) + 1) * 127.5
     return pixels.round().clamp(0, 255).to("cpu", torch.uint8)
 
