@@ -13,7 +13,7 @@ from loud_weights import randomise
 from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
 from overcrank.train import RunConfig, train
-from overcrank.train.config import Optim, Stage
+from overcrank.train.config import Optim, Stage, VAELoss
 from overcrank.train.given import Given, flow_loss
 from overcrank.train.memory import recompute, stages
 from overcrank.train.vae import VAEObjective
@@ -137,10 +137,11 @@ def test_what_is_computed_again_draws_the_same_noise() -> None:
     assert torch.equal(before[1], after[1]), "what is drawn later is not drawn again"
 
 
-def test_a_run_can_compute_its_stages_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", [VAELoss(), VAELoss(gan=0.1, gan_from=0)])
+def test_a_run_can_compute_its_stages_again(tmp_path: Path, loss: VAELoss) -> None:
     for name, changes in (("plain", {}), ("again", {"recompute": True})):
         torch.manual_seed(0)
-        config = vae_run(**changes, freeze=["encoder"], steps=2)
+        config = vae_run(**changes, steps=2, loss=loss)
         objective = VAEObjective(config, CPU, held_out=ClipSize(9, 32, 32))
         train(config, objective, tmp_path / name, lambda _event: None, CPU)
     plain, again = state_of(tmp_path / "plain", 2), state_of(tmp_path / "again", 2)
