@@ -14,6 +14,7 @@ from overcrank.train import build_objective, read_config, train
 from overcrank.vae import PRESETS as VAES
 from overcrank.vae import VAE
 from overcrank.weights import load_component, save_component
+from overcrank.weights.store import content_hash
 from prepared_clips import write_clips
 from tiny_t5 import save_t5
 
@@ -45,6 +46,17 @@ def test_an_autoencoder_learns_from_clips(shards: Path, tmp_path: Path) -> None:
     assert isinstance(stored, VAE)
     assert not torch.equal(stored.per_channel_statistics.std, torch.ones(128))
     assert (tmp_path / "round-trip-000002.png").exists()
+
+
+def test_a_run_on_clips_goes_on_as_if_it_had_not_stopped(shards: Path, tmp_path: Path) -> None:
+    changes = [*VAE_RUN, "steps=3", "optim.fall=0", f"clips={{folder: {shards}, jitter: 0.5}}"]
+    run(tmp_path / "whole", "pocket-vae", *changes)
+    run(tmp_path / "parts", "pocket-vae", *changes, "steps=1")
+    run(tmp_path / "parts", "pocket-vae", *changes)
+    whole, parts = (
+        load_component(tmp_path / name / "vae.safetensors", "vae") for name in ("whole", "parts")
+    )
+    assert content_hash(whole) == content_hash(parts)
 
 
 def test_clips_and_scenes_share_a_run(shards: Path, tmp_path: Path) -> None:
@@ -200,3 +212,4 @@ def test_clips_that_a_transformer_cannot_learn_from_are_refused(
         build_objective(
             read_config("pocket-transformer", changes), tmp_path / "run", lambda _event: None, CPU
         )
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,6 @@
 """The latents that a run learns from: what they show, who makes them, where they lie."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +35,12 @@ class CacheMakers:
 def make_caches(
     config: RunConfig,
     folder: Path,
-    world: World,
+    shown: Mapping[ClipSize, Originals],
     makers: CacheMakers,
     tell: Tell,
     workers: Workers,
 ) -> dict[ClipSize, LatentCache]:
-    """The caches of a run by the size of their clips, made where they are not there yet."""
-    shown = originals(config, world, tell)
+    """The caches of what is `shown` by the size of its clips, made where they are not there yet."""
     caches = {}
     for latents in config.latents:
         place = Path(latents.folder or folder / "latents" / _name(config, latents))

@@ -17,7 +17,7 @@ from overcrank.runtime import Hardware, precision
 from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
 from overcrank.toybox.figure_pack import FigurePack
-from overcrank.train.caches import CacheMakers, Tell, make_caches, prepared_originals
+from overcrank.train.caches import CacheMakers, Tell, make_caches, originals, prepared_originals
 from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
 from overcrank.train.joint import JointObjective
@@ -75,6 +75,7 @@ def _build(
     assert config.vae is not None
     text = _text_encoder(config, hardware)
     _check_text_width(config, text)
+    shown = originals(config, world, on_event)  # refused before anything is written
     vae = load_network(config.vae, "vae")
     made_by = latent_hash(vae)
     make_writable(folder)
@@ -85,7 +86,7 @@ def _build(
             return vae.encode(to_video(frames_BFHW3.to(hardware.device)))
 
     makers = CacheMakers(encode, text, made_by, processes, hardware.device.type == "cpu")
-    caches = make_caches(config, folder, world, makers, on_event, workers)
+    caches = make_caches(config, folder, shown, makers, on_event, workers)
     kind = TransformerObjective if config.kind == "transformer" else DistilObjective
     return kind(config, caches, made_by, hardware)
 
