@@ -158,6 +158,11 @@ def test_a_long_curve_is_thinned_but_keeps_its_ends_and_its_mean() -> None:
     assert mean == pytest.approx(sum(values) / len(values), abs=0.02)
 
 
+def test_the_end_of_a_smoothed_curve_is_a_mean_too() -> None:
+    points = [(float(step), float(step % 2)) for step in range(100)]
+    assert all(0.3 < value < 0.7 for _, value in smooth(points))
+
+
 def test_a_constant_stays_when_it_is_smoothed() -> None:
     points = [(float(step), 3.0) for step in range(100)]
     assert [value for _, value in smooth(points)] == pytest.approx([3.0] * 100)

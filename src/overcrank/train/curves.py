@@ -44,10 +44,12 @@ def figure(title: str, curves: Sequence[Curve], note: str = "", *, log: bool = T
         for c in named
     )
     remarks = ", ".join(filter(None, [note, "logarithmic" if scale.log else ""]))
-    values = json.dumps([[c.name, c.points] for c in named]).replace("'", "&#39;")
+    digits = [[c.name, [[x, float(f"{y:.5g}")] for x, y in c.points]] for c in named]
+    values = json.dumps(digits)
+    attribute = escape(values, quote=False).replace("'", "&#39;")
     frame = json.dumps([scale.first, scale.last, LEFT, WIDTH - RIGHT, WIDTH])
     return (
-        f"<figure data-curves='{escape(values, quote=False)}' data-frame='{frame}'>"
+        f"<figure data-curves='{attribute}' data-frame='{frame}'>"
         f"<figcaption>{escape(title)} <small>{escape(remarks)}</small></figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over steps">'
         f'{"".join(_grid(scale))}{lines}<line class="at" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/></svg>'
@@ -56,13 +58,12 @@ def figure(title: str, curves: Sequence[Curve], note: str = "", *, log: bool = T
 
 
 def smooth(points: Points) -> Points:
-    """Means over a twenty-fifth of the curve around each point, less where it begins and ends."""
+    """Means over a twelfth of the curve around each point, half as much at its ends."""
     sums = [0.0, *accumulate(value for _, value in points)]
-    most, smoothed = len(points) // 50, []
+    side, smoothed = len(points) // 25, []
     for place, (step, _) in enumerate(points):
-        side = min(most, place, len(points) - 1 - place)
-        total = sums[place + side + 1] - sums[place - side]
-        smoothed.append((step, total / (2 * side + 1)))
+        first, last = max(0, place - side), min(len(points), place + side + 1)
+        smoothed.append((step, (sums[last] - sums[first]) / (last - first)))
     return smoothed
 
 

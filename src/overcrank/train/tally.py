@@ -26,8 +26,8 @@ SMALL = 100_000_000
 """Parameters of a model that is timed by real steps."""
 SHORT = 2e11
 """Operations of a step of one clip, at most, for real steps: a second or two of a slow core."""
-ENOUGH = 0.5
-"""Seconds of a step that is timed: its batch grows until it takes so long."""
+ENOUGH = 2.0
+"""Seconds of a step that is timed, at most about: small batches take longer than their share."""
 FEW_LAYERS = (2, 3)
 """What more layers cost is known from these two."""
 
