@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from overcrank.errors import MediaError
+from overcrank.errors import MediaError, ModelError
 from overcrank.media import read_frames
 from overcrank.shapes import ClipSize
 from overcrank.train import build_objective, train
@@ -103,6 +103,21 @@ def test_a_clip_that_is_nothing_does_not_end_the_run(tmp_path: Path) -> None:
         (2, True)
     ]
     assert not list((tmp_path / "samples").iterdir())
+
+
+def test_what_cannot_be_is_refused_at_the_start_and_only_told_later(tmp_path: Path) -> None:
+    """Memory or a disk may be full for a while: that is no reason to end a run of days."""
+
+    def none() -> LetterCounts:
+        raise ModelError("there is no text encoder, got none: right is one")
+
+    events: list[dict[str, Any]] = []
+    sampler = Sampler(joint_run(samples=WISH), CPU, events.append, none)
+    module = joint_objective().module.eval()
+    with pytest.raises(ModelError, match="no text encoder"):
+        sampler.make(module, tmp_path, 0)
+    sampler.make(module, tmp_path, 2)
+    assert [event["step"] for event in events if "no text encoder" in event["no_samples"]] == [2]
 
 
 @pytest.mark.parametrize(

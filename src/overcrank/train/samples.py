@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from overcrank.errors import RunError
+from overcrank.errors import OvercrankError, RunError
 from overcrank.media import write_mp4
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
@@ -50,27 +50,33 @@ class Sampler:
         self._vae: VAE | None = None
 
     def make(self, module: nn.Module, folder: Path, step: int) -> None:
-        """Write the clips of a step and the strip that shows them; tell what went wrong."""
-        place = folder / SAMPLES
-        place.mkdir(exist_ok=True)
-        strips = []
+        """Write the clips of a step and the strip that shows them.
+
+        What cannot be is refused before the first step; later it is told, and the run goes on.
+        """
+        sheet = folder / SAMPLES / f"step-{step:06d}.webp"
         try:
-            pipe = Pipeline(
-                self._model(module), device=self.hardware.device, dtype=self.hardware.dtype
-            )
-            for number, prompt in enumerate(self.wish.prompts):
-                chunks = list(pipe.run(self._request(prompt)))
-                path = place / f"step-{step:06d}-{number}.mp4"
-                tags = {"overcrank": "generated", "comment": f"step {step}: {prompt}"}
-                write_mp4(path, chunks, self.wish.frame_rate, metadata=tags)
-                strips.append(_strip(torch.cat(chunks)))
-        except RunError as error:  # noise of a young network: the training goes on
+            sheet.parent.mkdir(exist_ok=True)
+            self._write(self._model(module), sheet)
+        except (OvercrankError, OSError) as error:
+            if step == 0 and not isinstance(error, RunError):  # that is noise of a young network
+                raise
             self.on_event({"step": step, "no_samples": str(error)})
-            return
+        else:
+            self.on_event({"step": step, "samples": str(sheet)})
+
+    def _write(self, model: Model, sheet: Path) -> None:
+        """A clip of each prompt beside the sheet, which shows them all."""
+        pipe = Pipeline(model, device=self.hardware.device, dtype=self.hardware.dtype)
+        strips = []
+        for number, prompt in enumerate(self.wish.prompts):
+            chunks = list(pipe.run(self._request(prompt)))
+            tags = {"overcrank": "generated", "comment": f"{sheet.stem}: {prompt}"}
+            clip = sheet.with_name(f"{sheet.stem}-{number}.mp4")
+            write_mp4(clip, chunks, self.wish.frame_rate, metadata=tags)
+            strips.append(_strip(torch.cat(chunks)))
         pipe.drop_text_models()  # large ones make room
-        sheet = place / f"step-{step:06d}.webp"
         Image.fromarray(torch.cat(strips).numpy()).save(sheet, quality=80)
-        self.on_event({"step": step, "samples": str(sheet)})
 
     def _request(self, prompt: str) -> Request:
         wish, student = self.wish, self.config.kind == "distil"
