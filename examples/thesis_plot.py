@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from thesis_networks import VARIANTS
 
@@ -21,11 +20,14 @@ COMPARISONS = {
     "last-step": ("base", "clean"),
     "losses": ("base", "no-wavelet", "gan", "noise"),
 }
+NOT_RUN = "not run"
 ASKED = ("colour", "shape", "motion", "ground")
 _COLUMNS = {
-    "decibels": ("kept", "psnr", "{:.2f}"),
-    "on actors": ("kept", "actor_psnr", "{:.2f}"),
-    "distance of round trips": ("kept", "frechet", "{:.0f}"),
+    "dB over the frame": ("kept", "psnr", "{:.2f}"),
+    "dB on actors": ("kept", "actor_psnr", "{:.2f}"),
+    "read right": ("kept", "all", "{:.1%}"),
+    "distance": ("kept", "frechet", "{:.1f}"),
+    "its flicker": ("kept", "flicker", "{:.1f}"),
     **{name: ("made", name, "{:.0%}") for name in ASKED},
     "distance of clips": ("made", "frechet", "{:.0f}"),
     "flicker": ("made", "flicker", "{:.1f}"),
@@ -66,6 +68,7 @@ def row(folder: Path, name: str) -> list[str]:
     kept = [
         json.loads((run.folder / "kept.json").read_text())
         for run in runs(folder, f"vae-{VARIANTS[name].vae}")
+        if (run.folder / "kept.json").exists()
     ]
     made = [{k: v for e in run.events for k, v in e.items()} for run in runs(folder, name)]
     found = {"kept": kept, "made": made}
@@ -75,14 +78,16 @@ def row(folder: Path, name: str) -> list[str]:
         ends = sorted(
             {form.format(value) for value in (min(values), max(values))} if values else ()
         )
-        cells.append(" to ".join(dict.fromkeys((ends[0], ends[-1]))) if ends else "not run")
+        cells.append(" to ".join(dict.fromkeys((ends[0], ends[-1]))) if ends else NOT_RUN)
     return cells
 
 
 def table(folder: Path, names: tuple[str, ...]) -> str:
-    """Markdown."""
-    head = ["", *_COLUMNS]
-    lines = [head, ["---"] * len(head), *(row(folder, name) for name in names)]
+    """Markdown, without the columns that nobody measured."""
+    rows = [["", *_COLUMNS], *(row(folder, name) for name in names)]
+    shown = [column for column in zip(*rows, strict=True) if {*column[1:]} != {NOT_RUN}]
+    lines = list(zip(*shown, strict=True))
+    lines.insert(1, ("---",) * len(shown))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -111,24 +116,29 @@ def draw(folder: Path, names: tuple[str, ...], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(7.5, 3), layout="constrained")
-    titles = [("colour, shape, motion, ground right: mean", ASKED)]
     if len({VARIANTS[name].vae for name in names}) > 1:
-        titles.insert(0, ("round trips: decibels on actors", ("held_out_actor_psnr",)))
+        title, keys = "round trips: decibels on actors", ("held_out_actor_psnr",)
+        wanted = [(title, keys, {name: f"vae-{VARIANTS[name].vae}" for name in names})]
     else:
-        titles.insert(0, ("held-out error of the velocity at level 0.5", ("held_out_0.5",)))
-    for index, name in enumerate(names):
-        for panel, (title, keys) in zip(panels, titles, strict=True):
-            source = f"vae-{VARIANTS[name].vae}" if "actor_psnr" in keys[0] else name
+        title, keys = "held-out error of the velocity at level 0.5", ("held_out_0.5",)
+        wanted = [(title, keys, {name: name for name in names})]
+    title = "colour, shape, motion, ground right: mean"
+    wanted.append((title, ASKED, {name: name for name in names}))
+    drawn = [each for each in wanted if any(any(runs(folder, n)) for n in each[2].values())]
+    if not drawn:
+        return
+    figure, panels = plt.subplots(
+        1, len(drawn), figsize=(4 * len(drawn), 3), layout="constrained", squeeze=False
+    )
+    for panel, (title, keys, sources) in zip(panels[0], drawn, strict=True):
+        for index, (name, source) in enumerate(sources.items()):
             for seed, run in enumerate(runs(folder, source)):
-                style: dict[str, Any] = {"color": f"C{index}", "marker": ".", "lw": 1.2}
-                panel.plot(*run.curve(*keys), label=name if seed == 0 else None, **style)
-            panel.set_title(title, fontsize=8)
-            panel.set_xlabel("10$^{12}$ operations", fontsize=7)
-            panel.tick_params(labelsize=7)
-    for panel in panels:
-        if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize=7)
+                label = name if seed == 0 else None
+                panel.plot(*run.curve(*keys), color=f"C{index}", marker=".", lw=1.2, label=label)
+        panel.set_title(title, fontsize=8)
+        panel.set_xlabel("10$^{12}$ operations", fontsize=7)
+        panel.tick_params(labelsize=7)
+        panel.legend(fontsize=7)
     figure.savefig(path, dpi=80)
     plt.close(figure)
 
