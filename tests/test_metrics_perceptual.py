@@ -86,6 +86,15 @@ def test_a_picture_can_be_mended_down_the_gradient(
     assert losses[-1] < 0.9 * losses[0]
 
 
+@needs_weights
+def test_the_distance_is_computed_in_float32_within_mixed_precision(
+    features: mobilenet.MobileNetFeatures, pictures: Tensor
+) -> None:
+    plain = perceptual_distance(features, blur(pictures, 2), pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(perceptual_distance(features, blur(pictures, 2), pictures), plain)
+
+
 def test_lengths_of_feature_vectors_do_not_count() -> None:
     one, other = (torch.rand(2, 3, 8, 8) for _ in range(2))
 
