@@ -57,7 +57,7 @@ def draw(folder: Path, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(7.5, 3), layout="constrained")
-    panels[0].set(title="effective rank of the latents, of 128", yscale="log")
+    panels[0].set(title="effective rank of the latents, of 128")
     panels[1].set(title="round trips: decibels")
     for index, arm in enumerate(ROWS):
         for seed, run in enumerate(runs(folder, f"joint-{arm}")):
