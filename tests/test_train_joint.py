@@ -231,7 +231,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path: Path) -> No
 
 def test_a_run_starts_from_a_model(tmp_path: Path) -> None:
     model = save_nano(tmp_path / "model")
-    config = read_config("pocket-joint", [f"start_from={model}", "preset=nano"])
+    config = read_config("pocket-joint", [f"start_from={model}", "preset=nano", "samples=null"])
     objective = build_objective(config, tmp_path / "run", lambda _event: None, CPU)
     assert isinstance(objective, JointObjective)
     found = latent_hash(objective.pixels.module)
@@ -249,7 +249,7 @@ def test_a_run_needs_both_networks_of_a_model(tmp_path: Path) -> None:
 def test_both_networks_learn_from_prepared_clips(tmp_path: Path) -> None:
     shards = write_clips(tmp_path / "prepared", count=10)
     changes = [
-        *("preset=nano", "start_from=null", "steps=1", f"clips.folder={shards}"),
+        *("preset=nano", "start_from=null", "samples=null", "steps=1", f"clips.folder={shards}"),
         "stages=[{frames: 9, size: 96x64, batch: 2}]",
     ]
     config = read_config("pocket-joint", changes)
