@@ -43,7 +43,7 @@ from overcrank.weights.store import load_component
 
 TRAIN, ASKED, TRUE = 2048, 256, 512
 """Clips to learn from, captions that are asked for, true clips that are compared with."""
-TERA = (2.5, 6.0)
+TERA = (2.5, 20.0)
 """Floating point operations of the autoencoder's and the transformer's training, in 10^12."""
 SAMPLER_STEPS = 10
 LOSS = {"l1": 1.0, "mse": 8.0, "wavelet": 1.0, "kl": 1e-3, "max_sigma": 0.2}
