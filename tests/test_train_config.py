@@ -212,3 +212,13 @@ def test_what_cannot_be_spread_says_so() -> None:
         read_config("pocket-vae", ["shard=true", "loss.gan=0.1", "loss.gan_from=10"])
     with pytest.raises(RequestError, match="got kind distil"):
         read_config("pocket-distil", ["shard=true"])
+
+
+def test_a_batch_is_not_divided_into_more_parts_than_samples() -> None:
+    with pytest.raises(RequestError, match="got accumulate 49, right is at most .* 12"):
+        read_config("pocket-vae", ["accumulate=49"])
+
+
+def test_yes_is_no_number() -> None:
+    with pytest.raises(RequestError, match="steps: a whole number is asked for, got true"):
+        read_config("pocket-vae", ["steps=true"])

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from overcrank.errors import ModelError, RunError
+from overcrank.errors import ModelError, RequestError, RunError
 from overcrank.runtime import choose
 from overcrank.train import RunConfig, steps_done, train
 from overcrank.train.config import Optim, Stage
+from overcrank.train.record import Record
 from overcrank.train.state import steps_in
 
 CPU = choose("cpu", "float32")
@@ -244,3 +245,17 @@ def test_a_full_disk_leaves_the_state_before(whole: Path, tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-000002"]
     run(tmp_path)
     assert_same(whole, tmp_path)
+
+
+def test_two_runs_are_not_in_one_folder(tmp_path: Path) -> None:
+    """As long as one is at work there, another is refused, and changes nothing."""
+    tmp_path.joinpath("metrics.jsonl").write_text("")
+    record = Record(RUN, Small(), tmp_path, 0, lambda _event: None)
+    with (
+        record.of_run("cpu"),
+        pytest.raises(RequestError, match="another run is at work in .*: got a second one: wait"),
+    ):
+        run(tmp_path)
+    assert log_of(tmp_path) == []
+    run(tmp_path)
+    assert steps_in(tmp_path) == 6

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Subset
 
 from overcrank.data.controls import CONTROLS
-from overcrank.data.loading import stay
+from overcrank.data.loading import loaded, stay
 from overcrank.data.originals import Original, Originals
 from overcrank.errors import ModelError
 from overcrank.shapes import FRAMES_PER_CELL, ClipSize
@@ -188,7 +188,7 @@ def _check_shard(path: Path, spec: CacheSpec) -> None:
             raise ModelError(
                 f"the cached latents in {path} do not fit this run: got {name} "
                 f"{found.get(name, 'not stated')}, right is {wanted}: delete the folder and let "
-                "the run make it again, or set latents.folder to another one"
+                "the run make it again, or give this entry of latents another folder: PATH"
             )
 
 
@@ -197,13 +197,14 @@ def _rendered(makers: Makers, shards: Sequence[int]) -> Iterator[Original]:
     numbers = (n * PER_SHARD + place for n in shards for place in range(PER_SHARD))
     clips = Subset(makers.clips, [number for number in numbers if number < len(makers.clips)])
     ahead = 4 if makers.processes else None
-    yield from DataLoader(
+    loader = DataLoader(
         clips,
         batch_size=None,
         num_workers=makers.processes,
         prefetch_factor=ahead,
         worker_init_fn=stay,
     )
+    yield from loaded(loader)
 
 
 def _make_shard(clips: Sequence[Original], spec: CacheSpec, makers: Makers) -> dict[str, Tensor]:

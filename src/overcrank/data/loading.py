@@ -1,6 +1,12 @@
 """The processes that prepare batches and clips."""
 
 import signal
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from overcrank.errors import MediaError, ModelError, RequestError
+
+Item = TypeVar("Item")
 
 
 def stay(_worker: int) -> None:
@@ -11,3 +17,15 @@ def stay(_worker: int) -> None:
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def loaded(loader: Iterable[Item]) -> Iterator[Item]:
+    """What a loader gives; an error of ours in one of its processes is that error here, too.
+
+    torch puts that process's traceback into the message, of which the last paragraph is ours.
+    """
+    try:
+        yield from loader
+    except (MediaError, ModelError, RequestError) as error:
+        _, split, said = str(error).rpartition(f".{type(error).__name__}: ")
+        raise (type(error)(said.strip()) if split else error) from None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from overcrank.data.loading import stay
+from overcrank.data.loading import loaded, stay
 from overcrank.errors import RunError
 from overcrank.runtime import Hardware
 from overcrank.train.config import Optim, RunConfig
@@ -64,7 +64,7 @@ def train(
     with asked_to_stop() as asked, record.of_run(str(hardware.device)) if record else nullcontext():
         if begin == 0 and config.samples:
             _show(learnt, record, hardware, export=False)
-        for done, batch in enumerate(loader, begin + 1):
+        for done, batch in enumerate(loaded(loader), begin + 1):
             numbers = _learn(config, objective, learnt, done - 1, batch, hardware, workers)
             learnt.follow(min(config.optim.ema, done / (9 + done)))
             if record:

@@ -1,7 +1,9 @@
 """What a run leaves beside its state: configuration, log, and what the objective exports."""
 
+import fcntl
 import json
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -65,14 +67,27 @@ class Record:
         self.since = time.perf_counter()
         self.log = folder / "metrics.jsonl"
         self.first = begin + 1
-        for leftover in folder.glob(".*.tmp"):  # of a run that was killed
-            leftover.unlink()
-        _rewrite(folder / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
-        _forget_later(self.log, begin)
 
     @contextmanager
     def of_run(self, device: str) -> Iterator[None]:
-        """Say what is going to be done, and how many steps are lost if it is interrupted."""
+        """Say what is going to be done, and how many steps are lost if it is interrupted.
+
+        Raises RequestError if another run is at work in the folder.
+        """
+        with _alone_in(self.folder):
+            for leftover in self.folder.glob(".*.tmp"):  # of a run that was killed
+                leftover.unlink()
+            config = yaml.safe_dump(self.config.model_dump(), sort_keys=False)
+            _rewrite(self.folder / "config.yaml", config)
+            _forget_later(self.log, self.done)
+            self._announce(device)
+            try:
+                yield
+            except KeyboardInterrupt:
+                self.on_event({"step": self.done, "lost": self.done - self.kept})
+                raise
+
+    def _announce(self, device: str) -> None:
         self.device = device
         learnt = [p.numel() for p in self.objective.module.parameters() if p.requires_grad]
         self.on_event(
@@ -85,11 +100,6 @@ class Record:
                 "folder": str(self.folder),
             }
         )
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.on_event({"step": self.done, "lost": self.done - self.kept})
-            raise
 
     def step(self, done: int, numbers: dict[str, Tensor], rate: float) -> None:
         """Note a step that is done; of the first and the last, and every few, its numbers."""
@@ -132,6 +142,23 @@ class Record:
         with self.log.open("a") as file:
             file.write(json.dumps(event) + "\n")
         self.on_event(event)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """As long as this lasts, no other run is let into the folder."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RequestError(
+                f"another run is at work in {folder}: got a second one: wait until it ends, or "
+                "give this one a folder of its own"
+            ) from None
+        yield
+    finally:
+        os.close(place)
 
 
 def make_writable(folder: Path) -> None:

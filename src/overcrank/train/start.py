@@ -28,6 +28,7 @@ from overcrank.train.vae import HELD_OUT, VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
 from overcrank.transformer import PRESETS, TransformerConfig
 from overcrank.weights import load_network, open_checkpoint
+from overcrank.weights.mapped import open_file
 from overcrank.weights.presets import find_model, preset_names
 from overcrank.weights.store import Component, latent_hash
 
@@ -78,6 +79,7 @@ def _build(
     shown = originals(config, world, on_event)  # refused before anything is written
     vae = load_network(config.vae, "vae")
     made_by = latent_hash(vae)
+    _check_frozen(config, made_by)
     make_writable(folder)
     hardware.place(vae)
 
@@ -89,6 +91,20 @@ def _build(
     caches = make_caches(config, folder, shown, makers, on_event, workers)
     kind = TransformerObjective if config.kind == "transformer" else DistilObjective
     return kind(config, caches, made_by, hardware)
+
+
+def _check_frozen(config: RunConfig, made_by: str) -> None:
+    """A network that stays as it is can only be used with the latents that it knows."""
+    if config.start_from is None or not (config.lora or config.kind == "distil"):
+        return
+    path = Path(config.start_from)
+    knows = open_file(path).metadata.get("latent_hash") if path.suffix == ".safetensors" else None
+    if knows is not None and knows != made_by:
+        raise RequestError(
+            f"the network of start_from stays as it is and knows other latents: got {config.vae} "
+            f"(latent_hash {made_by[:16]}...), right is the autoencoder it was trained on "
+            f"({knows[:16]}...)"
+        )
 
 
 def _autoencoder(
@@ -146,9 +162,9 @@ def _weights(key: str, given: str | None, component: Component) -> str | None:
         return str(find_model(given) / f"{component}.safetensors")
     if not given.startswith("hf://") and not Path(given).exists():
         raise RequestError(
-            f"{key} is not there: got {given}: run `overcrank train pocket-{component}` first, or "
-            f"give another file or folder, or the name of a model: --set {key}=pocket, or a hub "
-            "id: hf://OWNER/NAME"
+            f"{key} is not there: got {given}: give the file or folder of a {component}, published "
+            f"or exported by a run (`overcrank train pocket-{component}`), the name of a shipped "
+            f"model (--set {key}=pocket) or a hub id (hf://OWNER/NAME)"
         )
     open_checkpoint(given).network(component)
     return given

@@ -136,7 +136,7 @@ class VAEObjective:
             scale = knowledge(judged) * balance(loss, misled, last)
             loss = loss + self.config.loss.gan * scale * misled + judged
             numbers |= {"gan": misled.detach(), "critic": judged.detach(), "gan_scale": scale}
-        kl = posterior.kl().float()
+        kl = posterior.kl()
         with torch.no_grad():
             decibels = psnr(output, video_BCFHW).mean()
         return loss + self.config.loss.kl * kl, {

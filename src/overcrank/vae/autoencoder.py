@@ -36,8 +36,8 @@ class Posterior:
 
     def kl(self) -> Tensor:
         """Mean divergence from N(0, 1) per latent value, in nats. Kingma & Welling, 1312.6114."""
-        log_var = self.log_var_B1THW
-        return 0.5 * (self.mean_BCTHW.square() + log_var.exp() - 1 - log_var).mean()
+        mean, log_var = self.mean_BCTHW.float(), self.log_var_B1THW.float()
+        return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
 
 
 class Statistics(nn.Module):

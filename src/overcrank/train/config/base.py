@@ -3,15 +3,24 @@
 import re
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 """A number in [0, 1)."""
-Step = Annotated[int, Field(ge=0, le=10**9)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+def _no_yes_or_no(given: Any) -> Any:
+    """YAML's true is a 1 to Python."""
+    if isinstance(given, bool):
+        raise RequestError(f"a whole number is asked for, got {str(given).lower()}: try 100")
+    return given
+
+
+Step = Annotated[int, BeforeValidator(_no_yes_or_no), Field(ge=0, le=10**9)]
+Count = Annotated[int, BeforeValidator(_no_yes_or_no), Field(ge=1, le=10**9)]
 
 
 LARGEST = 8192

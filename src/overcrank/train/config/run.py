@@ -155,6 +155,16 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _can_be_divided(self) -> Self:
+        least = min(stage.batch for stage in self.stages)
+        if self.accumulate > least:
+            raise RequestError(
+                f"a batch cannot be computed in so many parts: got accumulate {self.accumulate}, "
+                f"right is at most the smallest batch, {least}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _samples_what_it_learns(self) -> Self:
         wish = self.samples
         if wish is None:
