@@ -3,16 +3,22 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from overcrank.cli import main
 from overcrank.errors import MediaError, ModelError, RequestError
 from overcrank.runtime import choose
 from overcrank.train import build_objective, read_config
 from overcrank.train.start import with_files
+from overcrank.transformer import PRESETS as TRANSFORMERS
+from overcrank.transformer import Transformer
+from overcrank.vae import PRESETS, VAE
+from overcrank.weights import latent_hash, load_component, save_component
 from overcrank.weights.presets import find_model
 from tiny_checkpoints import write_tiny
 
 CPU = choose("cpu", "float32")
+NANO = TRANSFORMERS["nano"]
 
 
 @pytest.mark.parametrize(
@@ -81,3 +87,26 @@ def test_a_published_network_for_other_texts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="ltxv.* got a transformer for texts 24 wide"):
         build_objective(config, tmp_path / "run", lambda _event: None, CPU)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_frozen_network_is_not_given_other_latents(tmp_path: Path) -> None:
+    """Under a LoRA it stays as it is, so what it would see must be what it knows."""
+    torch.manual_seed(0)
+    vae, network = tmp_path / "vae.safetensors", tmp_path / "transformer.safetensors"
+    save_component(vae, "vae", VAE(PRESETS["nano"]))
+    changes = [
+        *(f"vae={vae}", f"start_from={network}", "lora={rank: 4}", "samples=null"),
+        "latents=[{clips: 128, frames: 9, size: 32}]",
+        "stages=[{frames: 9, size: 32, batch: 2}]",
+    ]
+    config = read_config("pocket-transformer", changes)
+    for knows in ("0" * 64, latent_hash(load_component(vae, "vae"))):
+        extra = {"latent_hash": knows}
+        save_component(network, "transformer", Transformer(NANO), extra=extra)
+        if knows.startswith("0000"):
+            with pytest.raises(
+                RequestError, match="knows other latents: got .* trained on .000000"
+            ):
+                build_objective(config, tmp_path / "run", lambda _event: None, CPU)
+            assert not (tmp_path / "run").exists()
+    build_objective(config, tmp_path / "run", lambda _event: None, CPU)

@@ -6,7 +6,8 @@ its number.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -167,14 +168,14 @@ def make_cache(
             _check_shard(path, spec)
     mine = range(turn[0], len(paths), turn[1])
     missing = [number for number in mine if not paths[number].exists()]
-    clips = _rendered(makers, missing)
-    for number in mine:
-        if number in missing:
-            tensors = _make_shard(list(islice(clips, PER_SHARD)), spec, makers)
-            temporary = paths[number].with_suffix(f".{os.getpid()}.tmp")
-            save_file(tensors, temporary, spec.metadata())
-            temporary.replace(paths[number])
-        on_shard(number + 1, len(paths))
+    with closing(_rendered(makers, missing)) as clips:  # and with them its processes
+        for number in mine:
+            if number in missing:
+                tensors = _make_shard(list(islice(clips, PER_SHARD)), spec, makers)
+                temporary = paths[number].with_suffix(f".{os.getpid()}.tmp")
+                save_file(tensors, temporary, spec.metadata())
+                temporary.replace(paths[number])
+            on_shard(number + 1, len(paths))
 
 
 def _check_shard(path: Path, spec: CacheSpec) -> None:
@@ -192,7 +193,7 @@ def _check_shard(path: Path, spec: CacheSpec) -> None:
             )
 
 
-def _rendered(makers: Makers, shards: Sequence[int]) -> Iterator[Original]:
+def _rendered(makers: Makers, shards: Sequence[int]) -> Generator[Original, None, None]:
     """The clips of some shards, in order; the last shard may have fewer than the others."""
     numbers = (n * PER_SHARD + place for n in shards for place in range(PER_SHARD))
     clips = Subset(makers.clips, [number for number in numbers if number < len(makers.clips)])

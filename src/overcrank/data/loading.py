@@ -1,6 +1,7 @@
 """The processes that prepare batches and clips."""
 
 import signal
+import traceback
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -26,6 +27,10 @@ def loaded(loader: Iterable[Item]) -> Iterator[Item]:
     """
     try:
         yield from loader
-    except (MediaError, ModelError, RequestError) as error:
+    except BaseException as error:
+        # Its frames hold the loader's processes, which end with it and heed no signal: `stay`.
+        traceback.clear_frames(error.__traceback__)
         _, split, said = str(error).rpartition(f".{type(error).__name__}: ")
-        raise (type(error)(said.strip()) if split else error) from None
+        if split and isinstance(error, MediaError | ModelError | RequestError):
+            raise type(error)(said.strip()) from None
+        raise

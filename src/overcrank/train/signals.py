@@ -1,4 +1,4 @@
-"""How a run hears that it has to end, and of what happened to those that help it."""
+"""How a run hears that it has to end."""
 
 import signal
 import threading
