@@ -43,7 +43,7 @@ class Tally:
 
     def rates(self) -> dict[str, dict[str, float]]:
         """By name: hits, total, rate, and the ends low and high of the 95 % interval."""
-        return {name: _as_dict(Rate(self.hits[name], self.total)) for name in ASKED if self.total}
+        return {name: Rate(self.hits[name], self.total).to_dict() for name in ASKED if self.total}
 
 
 def single_actor_items(count: int) -> Sequence[BenchItem]:
@@ -113,8 +113,3 @@ def random_weights(
         found.add(item.scene, recogniser.read(video.frames, video.frame_rate))
         on_clip(i + 1, len(chosen))
     return found.rates()
-
-
-def _as_dict(rate: Rate) -> dict[str, float]:
-    low, high = rate.interval
-    return {"hits": rate.hits, "total": rate.total, "rate": rate.value, "low": low, "high": high}

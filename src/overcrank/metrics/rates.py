@@ -22,6 +22,17 @@ class Rate:
         """The Wilson interval of 95 %."""
         return wilson(self.hits, self.total)
 
+    def to_dict(self) -> dict[str, float]:
+        """hits, total, rate, and low and high, the ends of the interval."""
+        low, high = self.interval
+        return {
+            "hits": self.hits,
+            "total": self.total,
+            "rate": self.value,
+            "low": low,
+            "high": high,
+        }
+
 
 def wilson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval of a rate, both ends in [0, 1].
