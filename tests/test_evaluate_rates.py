@@ -1,8 +1,10 @@
-"""Rates and their intervals."""
+"""Rates, means, and their intervals."""
+
+import random
 
 import pytest
 
-from overcrank.metrics import Rate, wilson
+from overcrank.metrics import Rate, mean_of, newcombe, wilson
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,24 @@ def test_the_wilson_interval_has_its_known_values(
 def test_more_trials_make_a_narrower_interval() -> None:
     few, many = Rate(8, 10).interval, Rate(800, 1000).interval
     assert few[0] < many[0] < 0.8 < many[1] < few[1]
+
+
+def test_the_interval_of_a_difference_has_its_known_value() -> None:
+    low, high = newcombe(Rate(56, 70), Rate(48, 80))  # the first example of Newcombe's paper
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    assert newcombe(Rate(48, 80), Rate(56, 70)) == pytest.approx((-high, -low))
+
+
+def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says() -> None:
+    dice, held = random.Random(0), 0
+    for _ in range(60):
+        mean = mean_of([dice.gauss(3, 1) for _ in range(30)])
+        assert mean["low"] < mean["mean"] < mean["high"]
+        held += mean["low"] <= 3 <= mean["high"]
+    assert 52 <= held <= 60
+
+
+def test_one_value_has_no_spread_and_none_is_refused() -> None:
+    assert mean_of([2.0]) == {"mean": 2.0, "low": 2.0, "high": 2.0, "n": 1}
+    with pytest.raises(ValueError, match="at least one"):
+        mean_of([])

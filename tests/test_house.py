@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "overcrank"
 
 GROUND = {"errors", "shapes", "noise", "flow"}
 NETWORKS = {"text", "transformer", "vae", "toybox"}
-TOOLS = {"data", "metrics", "conditioning", "runtime", "weights", "media"}
+TOOLS = {"data", "metrics", "conditioning", "runtime", "weights", "media", "pages"}
 CLIP = {"request", "walks", "plan", "estimate", "denoise", "video", "pipeline"}
 CALLERS = {"train", "serve", "evaluate", "bench"}
 
@@ -33,6 +33,7 @@ MAY_KNOW: dict[str, set[str]] = {
     **dict.fromkeys(TOOLS, BELOW_TOOLS),
     # Files of pixels are all that media knows of; what takes pictures or clips in goes through it.
     "media": {"errors"},
+    "pages": {"errors"},
     "conditioning": BELOW_TOOLS | {"media"},
     "data": BELOW_TOOLS | {"media", "metrics"},
     "request": BELOW_CLIP,

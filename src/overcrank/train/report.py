@@ -3,31 +3,37 @@
 It is made of what the run left in its folder: config.yaml, metrics.jsonl, clips and contact sheets.
 """
 
-import base64
-import io
 import json
 import platform
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from PIL import Image
 
 from overcrank import __version__
-from overcrank.train.curves import Curve, Points, figure, short, smooth
+from overcrank.pages import (
+    Curve,
+    Points,
+    embedded,
+    figure,
+    page,
+    picture,
+    section,
+    short,
+    smooth,
+    tiles,
+)
 from overcrank.train.pictures import SAMPLES
 from overcrank.weights.files import write_atomically
 
 FILE = "report.html"
 MOST_BYTES = 12_000_000
 """Of clips and pictures in a page; what is newest goes in first."""
-SHEET_WIDTH = 1024
 MOST_SHEETS, MOST_CLIPS = 3, 6
 """Contact sheets, and steps of which clips are shown."""
 _FIRST = ("loss", "norm", "lr", "seconds")
@@ -48,20 +54,12 @@ def write_report(folder: Path, device: str) -> None:
     """Write report.html into a run's folder, in one step. Raises OSError."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     lines = _read(folder / "metrics.jsonl")
-    style = (resources.files("overcrank.train") / "report.css").read_text()
-    script = (resources.files("overcrank.train") / "report.js").read_text()
     title = f"{folder.resolve().name}: {config['kind']} {config['preset']}"
     pictures = "".join([*_clips(folder, config), *_sheets(folder)])
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f"<header><h1>{escape(title)}</h1>{_tiles(config, lines)}</header>"
-        f"<main>{pictures}{_section('Curves', _curves(lines))}"
-        f"{_about(config, device)}</main><script>{script}</script></body></html>\n"
-    )
+    main = f"{pictures}{section('Curves', _curves(lines))}{_about(config, device)}"
+    content = page(title, _tiles(config, lines), main)
     with write_atomically(folder / FILE) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(content, encoding="utf-8")
 
 
 def _read(log: Path) -> Lines:
@@ -121,22 +119,19 @@ def _tiles(config: dict[str, Any], lines: Lines) -> str:
     """The run in a few numbers."""
     points = _points(lines)
     done = max((line["step"] for line in lines), default=0)
-    tiles = [("steps done", f"{done:,} of {config['steps']:,}")]
+    pairs = [("steps done", f"{done:,} of {config['steps']:,}")]
     if points["loss"]:
-        tiles.append(("loss, smoothed", short(smooth(points["loss"])[-1][1])))
+        pairs.append(("loss, smoothed", short(smooth(points["loss"])[-1][1])))
     if points["held_out_psnr"]:
-        tiles.append(("held out, decibels", f"{points['held_out_psnr'][-1][1]:.2f}"))
+        pairs.append(("held out, decibels", f"{points['held_out_psnr'][-1][1]:.2f}"))
     seconds = sorted(value for _, value in points["seconds"])
     if seconds:
         middle = seconds[len(seconds) // 2]
         stages = [s for s in config["stages"] if s["start"] <= done]
-        tiles.append(("seconds per step, median", short(middle)))
-        tiles.append(("clips a second, last stage", short(stages[-1]["batch"] / middle)))
-    cells = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in tiles)
+        pairs.append(("seconds per step, median", short(middle)))
+        pairs.append(("clips a second, last stage", short(stages[-1]["batch"] / middle)))
     share = 100 * min(1.0, done / config["steps"])
-    return (
-        f'<div class="bar"><i style="width:{share:.1f}%"></i></div><dl class="tiles">{cells}</dl>'
-    )
+    return f'<div class="bar"><i style="width:{share:.1f}%"></i></div>{tiles(pairs)}'
 
 
 def _clips(folder: Path, config: dict[str, Any]) -> Iterator[str]:
@@ -152,7 +147,7 @@ def _clips(folder: Path, config: dict[str, Any]) -> Iterator[str]:
             path = folder / SAMPLES / f"step-{step:06d}-{number}.mp4"
             if path.exists() and path.stat().st_size <= room:
                 room -= path.stat().st_size
-                source = _embedded(path.read_bytes(), "video/mp4")
+                source = embedded(path.read_bytes(), "video/mp4")
                 found[step, number] = (
                     f'<video src="{source}" autoplay loop muted playsinline></video>'
                 )
@@ -165,7 +160,7 @@ def _clips(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     )
     note = "<p>Of the moving average of the weights, always from the same noise.</p>"
     table = f'<table class="clips"><tr><th></th>{head}</tr>{rows}</table>'
-    yield _section("Samples", f'{note}<div class="wide">{table}</div>')
+    yield section("Samples", f'{note}<div class="wide">{table}</div>')
 
 
 def _sheets(folder: Path) -> Iterator[str]:
@@ -178,11 +173,11 @@ def _sheets(folder: Path) -> Iterator[str]:
     if shown:
         pictures = "".join(
             f'<figure class="sheet"><figcaption>step {step:,}</figcaption>'
-            f'<img alt="round trip after step {step}" src="{_picture(sheets[step])}"></figure>'
+            f'<img alt="round trip after step {step}" src="{picture(sheets[step])}"></figure>'
             for step in reversed(shown)
         )
         note = "<p>Pairs of rows: clips that were never trained on, and what comes back.</p>"
-        yield _section("Round trip", note + pictures)
+        yield section("Round trip", note + pictures)
 
 
 def _spread(steps: Sequence[int], most: int = MOST_CLIPS) -> list[int]:
@@ -191,18 +186,6 @@ def _spread(steps: Sequence[int], most: int = MOST_CLIPS) -> list[int]:
         return list(steps)
     places = [round(n * (len(steps) - 1) / (most - 1)) for n in range(most)]
     return [steps[place] for place in places]
-
-
-def _picture(path: Path) -> str:
-    with Image.open(path) as image:
-        image.thumbnail((SHEET_WIDTH, 4 * SHEET_WIDTH))
-        memory = io.BytesIO()
-        image.convert("RGB").save(memory, "WEBP", quality=80)
-    return _embedded(memory.getvalue(), "image/webp")
-
-
-def _embedded(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _about(config: dict[str, Any], device: str) -> str:
@@ -216,7 +199,7 @@ def _about(config: dict[str, Any], device: str) -> str:
     }
     rows = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
     text = escape(yaml.safe_dump(config, sort_keys=False))
-    return _section("Hardware", f'<table class="facts">{rows}</table>') + _section(
+    return section("Hardware", f'<table class="facts">{rows}</table>') + section(
         "Configuration", f"<details open><summary>config.yaml</summary><pre>{text}</pre></details>"
     )
 
@@ -228,7 +211,3 @@ def _device(device: str) -> str:
     info = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.M) if info.exists() else []
     return ", ".join([device, *names[:1]])
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
