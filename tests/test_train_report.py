@@ -12,9 +12,9 @@ import torch
 import yaml
 from PIL import Image
 
+from overcrank.pages.curves import Curve, figure, smooth, thin
 from overcrank.train import train
 from overcrank.train.config import RunConfig
-from overcrank.pages.curves import Curve, figure, smooth, thin
 from overcrank.train.report import FILE, MOST_BYTES, write_report
 from test_train_loop import CPU, Line, vae_run
 from test_train_samples import WISH
