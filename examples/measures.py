@@ -13,12 +13,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from overcrank.metrics.frechet import Moments, frechet, moments
 from overcrank.toybox import Scene
 from overcrank.toybox.recogniser import NAMES, OF_ACTOR, SLOTS, SURE, Recogniser, prepare
 
 ASKED = ("colour", "shape", "motion", "ground")
 AT_ONCE = 32
-Moments = tuple[Tensor, Tensor]
 
 
 class Judge:
@@ -51,23 +51,6 @@ class Judge:
             "flicker": (change[:, 1:] - change[:, :-1]).abs().mean().item(),
             "movement": change.abs().mean().item(),
         }
-
-
-def moments(features_BN: Tensor) -> Moments:
-    """Mean (N,) and covariance (N, N), float64."""
-    features_BN = features_BN.double()
-    return features_BN.mean(0), torch.cov(features_BN.T)
-
-
-def frechet(a: Moments, b: Moments) -> float:
-    """|m - n|^2 + tr(C + D - 2 (C D)^(1/2)) of two Gaussians with means m, n, covariances C, D."""
-    (mean_a, cov_a), (mean_b, cov_b) = a, b
-    values, vectors = torch.linalg.eigh(cov_a)
-    root_a = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    # The eigenvalues of C D are those of the symmetric C^(1/2) D C^(1/2).
-    cross = torch.linalg.eigvalsh(root_a @ cov_b @ root_a).clamp(min=0).sqrt().sum()
-    away = (mean_a - mean_b).square().sum()
-    return float(away + cov_a.trace() + cov_b.trace() - 2 * cross)
 
 
 @torch.no_grad()
