@@ -69,7 +69,7 @@ def test_clips_and_scenes_share_a_run(shards: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("clips.folder=lost", "no folder of clips: got lost"),
+        ("clips.folder=lost", "clips.folder is not there: got lost"),
         ("clips={folder: SHARDS, enlarge: 0.5}", "clips.enlarge: .*got 0.5"),
         ("clips={folder: SHARDS, jiter: 0.5}", "did you mean clips.jitter"),
         ("stages=[{frames: 97, size: 64, batch: 1}]", "no clip fits 97 frames of 64 x 64"),

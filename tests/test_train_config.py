@@ -48,7 +48,7 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("stages=[{frames: 10, size: 64, batch: 1}]", "8n . 1 frames, got 10"),
         ("stages=[{frames: 9, size: 40, batch: 1}]", "multiple of 32, got 40"),
         ("stages=[{start: 3, frames: 9, size: 64, batch: 1}]", "right is 0 first"),
-        ("preset=pokcet", "no vae has the preset pokcet: there are .*pocket"),
+        ("preset=pokcet", "no such preset of a vae: got pokcet: right is one of .*pocket"),
         ("vae=pocket", "vae does nothing in a run of kind vae"),
         ("latents=[{clips: 128, frames: 17, size: 64}]", "latents does nothing"),
         ("kind=transformer", "got no vae"),

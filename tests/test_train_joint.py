@@ -17,9 +17,9 @@ from overcrank.data.pixels import OriginalSource
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
 from overcrank.train import build_objective, read_config, train
+from overcrank.train.checks import with_files
 from overcrank.train.config import Conditions, Joint, Optim, RunConfig, Stage, VAELoss
 from overcrank.train.joint import JointObjective, Scale, bounded, richness
-from overcrank.train.start import with_files
 from overcrank.train.transformer import start_transformer
 from overcrank.train.vae import VAEObjective, to_video
 from overcrank.weights import latent_hash, load_component

@@ -9,9 +9,9 @@ import overcrank
 from overcrank.conditioning import Reference
 from overcrank.errors import RequestError
 from overcrank.train import build_objective, read_config, train
+from overcrank.train.checks import with_files
 from overcrank.train.config import RunConfig
 from overcrank.train.lora import adapt
-from overcrank.train.start import with_files
 from overcrank.transformer import PRESETS, Transformer
 from prepared_clips import write_clips
 from test_train_loop import CPU
@@ -64,12 +64,18 @@ def test_batches_of_pretraining_have_the_same_number_of_tokens() -> None:
 
 
 @pytest.mark.parametrize("name", ["ltxv-2b-lora", "ltxv-2b-full", "ltxv-2b-pretrain"])
-def test_a_preset_says_which_file_it_lacks(
+def test_a_preset_says_which_files_it_lacks(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RequestError, match=r"vae is not there: got ltxv-2b-.*safetensors"):
-        with_files(read_config(name))
+    config = read_config(name)
+    with pytest.raises(RequestError) as refused:
+        with_files(config)
+    lacking = {"vae": config.vae, "text": "t5-xxl", "clips.folder": "clips"}
+    lacking |= {} if config.start_from is None else {"start_from": config.start_from}
+    said = str(refused.value)
+    assert said.startswith(f"{len(lacking)} files are not there: got ")
+    assert all(f"{key} {given}" in said and f"{key}: " in said for key, given in lacking.items())
 
 
 def test_an_ic_lora_goes_from_videos_to_clips_that_follow_one(tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ def test_an_ic_lora_goes_from_videos_to_clips_that_follow_one(tmp_path: Path) ->
     config = read_config(
         "ltxv-2b-lora",
         [
-            *(f"start_from={release}", f"vae={release}", f"text={text}"),
+            *(f"start_from={release}", f"vae={release}", f"text={text}", "preset=null"),
             f"clips.folder={write_clips(tmp_path)}",
             *("steps=2", "optim.fall=0", "precision=float32", "conditions.reference=1"),
             *(f"latents=[{{{shape}}}]", f"stages=[{{{shape}, batch: 2}}]"),

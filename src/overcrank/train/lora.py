@@ -44,7 +44,7 @@ def adapt(network: nn.Module, lora: Lora, seed: int = 0) -> None:
     """Freeze a transformer and put additions to its layers, in place."""
     network.requires_grad_(False)
     dice = torch.Generator().manual_seed(seed)
-    for name in _targets(network, lora.targets):
+    for name in targeted(network, lora.targets):
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         network.set_submodule(name, Addition(layer, lora.rank, lora.alpha / lora.rank, dice))
@@ -72,7 +72,7 @@ def save_lora(path: Path, network: nn.Module, metadata: Mapping[str, str]) -> No
         temporary.chmod(0o644)  # save_file leaves it readable for its owner alone
 
 
-def _targets(network: nn.Module, ends: list[str]) -> list[str]:
+def targeted(network: nn.Module, ends: list[str]) -> list[str]:
     """Layers in the blocks by the ends of their names; each end has to name some."""
     layers = [
         name

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from overcrank.runtime import Hardware, free_memory
+from overcrank.train.checks import check_clips, missing
 from overcrank.train.config import RunConfig, Stage
 from overcrank.train.learnt import moving
 from overcrank.train.rehearse import Architecture, Rehearsal, rehearse
@@ -109,6 +110,7 @@ class RunPlan:
 def plan_run(config: RunConfig, hardware: Hardware) -> RunPlan:
     """Count and time a run without beginning it."""
     architecture = Architecture.of(config)
+    check_clips(config)
     whole = rehearse(config, architecture, hardware)
     weights = sum(_bytes([*n.parameters(), *n.buffers()]) for n in whole.networks)
     average = sum(_bytes(moving(network).values()) for network in whole.trained.values())
@@ -125,7 +127,7 @@ def plan_run(config: RunConfig, hardware: Hardware) -> RunPlan:
         gradients=gradients,
         activations=max(activations for _, activations in costs.values()),
     )
-    remarks = list(architecture.remarks)
+    remarks = [*architecture.remarks, *_not_there(config)]
     if free is not None and memory.total > free:
         remarks.append(
             f"this does not fit into memory: {memory.total / 1e9:.1f} GB where {free / 1e9:.1f} GB "
@@ -142,6 +144,11 @@ def plan_run(config: RunConfig, hardware: Hardware) -> RunPlan:
         timed_by=timed_by,
         remarks=tuple(remarks),
     )
+
+
+def _not_there(config: RunConfig) -> list[str]:
+    lacking = ", ".join(f"{key} {given}" for key, given, _ in missing(config))
+    return [f"not there yet, and needed to begin: {lacking}"] if lacking else []
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

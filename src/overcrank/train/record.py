@@ -92,7 +92,7 @@ class Record:
         learnt = [p.numel() for p in self.objective.module.parameters() if p.requires_grad]
         self.on_event(
             {
-                "trains": f"{self.config.kind} {self.config.preset}",
+                "trains": self.config.title,
                 "parameters": sum(learnt),
                 "device": device,
                 "steps": self.config.steps,
@@ -186,7 +186,10 @@ def _check_same_run(folder: Path, config: RunConfig) -> None:
     path = folder / "config.yaml"
     try:
         before = yaml.safe_load(path.read_text())
-        changed = [n for n in ("kind", "preset", "seed") if before[n] != getattr(config, n)]
+        now = {"kind": config.kind, "preset": config.preset, "seed": config.seed}
+        if config.preset is None and config.start_from is not None:
+            del now["preset"]  # the file that it starts from decides
+        changed = [name for name, value in now.items() if before[name] != value]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ModelError(
             f"what the run in {folder} was given is not known, got {type(error).__name__} "
@@ -195,7 +198,7 @@ def _check_same_run(folder: Path, config: RunConfig) -> None:
     if changed:
         name = changed[0]
         raise RequestError(
-            f"{folder} holds a run with another {name}: got {getattr(config, name)}, right is "
+            f"{folder} holds a run with another {name}: got {now[name]}, right is "
             f"{before[name]}: give a new run folder to begin anew"
         )
 

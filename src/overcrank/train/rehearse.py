@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from overcrank.data.batches import Batch
+from overcrank.errors import RequestError
 from overcrank.runtime import Hardware
 from overcrank.train.config import RunConfig, Stage
 from overcrank.train.given import Given, flow_loss
@@ -22,8 +23,9 @@ from overcrank.transformer import Transformer, TransformerConfig
 from overcrank.vae import PRESETS as VAES
 from overcrank.vae import VAE, VAEConfig
 from overcrank.weights import open_checkpoint
-from overcrank.weights.presets import find_model, preset_names
-from overcrank.weights.store import Component
+from overcrank.weights.checkpoint import Config
+from overcrank.weights.presets import preset_names
+from overcrank.weights.store import Component, build_on_meta
 
 TEXT_TOKENS = {384: 32}
 """About as many as a caption has, by the width of its encoder; others read long ones."""
@@ -72,18 +74,23 @@ class Architecture:
     remarks: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: RunConfig) -> "Architecture":
-        """From the file that a run starts from, or the preset where there is no such file yet."""
-        found: dict[Component, VAEConfig | TransformerConfig] = {}
+    def of(cls, config: RunConfig, *, fetch: bool = False) -> "Architecture":
+        """From the file that a run starts from, or the preset where there is no such file yet.
+
+        `fetch` looks at hub ids, too. Raises RequestError if file and preset are of other sizes.
+        """
+        found: dict[Component, Config] = {}
         remarks = []
         for component in _COMPONENTS.get(config.kind, ("transformer",)):
             presets = VAES if component == "vae" else TRANSFORMERS
-            found[component] = presets[config.preset]
-            file = _file(config.start_from, component)
-            if file is not None:
-                found[component] = open_checkpoint(file).network(component).config
-            elif config.start_from is not None:
-                remarks.append(f"{config.start_from} was not looked at, counted as {config.preset}")
+            found[component], source = presets[config.row], config.start_from
+            if source is None:
+                continue
+            if fetch or source in preset_names() or Path(source).exists():
+                found[component] = open_checkpoint(source).network(component).config
+                _check_preset(config, component, found[component])
+            else:
+                remarks.append(f"{source} was not looked at, counted as {config.row}")
         if config.loss.perceptual and "vae" in found:
             remarks.append("the network of the perceptual loss is not counted")
         vae, transformer = found.get("vae"), found.get("transformer")
@@ -180,13 +187,30 @@ def _vae(config: RunConfig, architecture: VAEConfig, hardware: Hardware) -> Rehe
     return Rehearsal({"vae": vae, **critic}, {}, [(1.0, loss)])
 
 
-def _file(given: str | None, component: Component) -> Path | None:
-    """Where weights lie; None where they are not there yet, or would have to be fetched."""
-    if given is None:
-        return None
-    if given in preset_names():
-        return find_model(given) / f"{component}.safetensors"
-    return Path(given) if Path(given).exists() else None
+def _check_preset(config: RunConfig, component: Component, there: Config) -> None:
+    """A preset that is named beside a file has to be that file's."""
+    table: Mapping[str, Config] = VAES if component == "vae" else TRANSFORMERS
+    if config.preset is None or _sizes(table[config.preset]) == _sizes(there):
+        return
+    named, found = (
+        sum(p.numel() for p in build_on_meta("", component, each.to_dict()).parameters())
+        for each in (table[config.preset], there)
+    )
+    alike = [name for name, row in table.items() if _sizes(row) == _sizes(there)]
+    raise RequestError(
+        f"the preset is not what the run starts from: got preset {config.preset} of {named:,} "
+        f"parameters and start_from {config.start_from} of {found:,}: right is "
+        + "".join(f"preset={name} or " for name in alike[:1])
+        + "preset=null, which takes the size from the file, or start_from=null, random weights"
+    )
+
+
+def _sizes(config: Config) -> tuple[object, ...]:
+    """What decides the shapes of weights, but for noise, which a run may add."""
+    if isinstance(config, VAEConfig):
+        blocks = (*config.encoder_blocks, *config.decoder_blocks)
+        return config.base_width, *(replace(block, noise=False) for block in blocks)
+    return config.layers, config.heads, config.head_width, config.text_width, config.ff_multiple
 
 
 def _flow_loss(network: Transformer, stage: Stage) -> Tensor:

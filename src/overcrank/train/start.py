@@ -7,30 +7,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from overcrank.data.fitting import ClipCrops, Fit
 from overcrank.data.pixels import OriginalSource, Source, ToySource
-from overcrank.data.prepared import Prepared
 from overcrank.data.world import World
 from overcrank.errors import RequestError
-from overcrank.media import read_image
 from overcrank.runtime import Hardware, precision
 from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
 from overcrank.toybox.figure_pack import FigurePack
 from overcrank.train.caches import CacheMakers, Tell, make_caches, originals, prepared_originals
+from overcrank.train.checks import check_networks, crops, with_files
 from overcrank.train.config import RunConfig, Scenes
 from overcrank.train.distil import DistilObjective
 from overcrank.train.joint import JointObjective
 from overcrank.train.record import Event, Objective, make_writable
+from overcrank.train.rehearse import Architecture
 from overcrank.train.samples import Sampled, Sampler
 from overcrank.train.transformer import TransformerObjective, start_transformer
 from overcrank.train.vae import HELD_OUT, VAEObjective, to_video
 from overcrank.train.workers import ALONE, Workers
-from overcrank.transformer import PRESETS, TransformerConfig
 from overcrank.weights import load_network, open_checkpoint
-from overcrank.weights.mapped import open_file
-from overcrank.weights.presets import find_model, preset_names
-from overcrank.weights.store import Component, latent_hash
+from overcrank.weights.fit import fit
+from overcrank.weights.own import own_file
+from overcrank.weights.store import latent_hash, read_metadata
 
 
 def build_objective(
@@ -46,7 +44,8 @@ def build_objective(
     `processes` render clips beside this one.
     """
     config = with_files(config)
-    objective = _build(config, folder, on_event, hardware, workers, processes)
+    architecture = check_networks(config)
+    objective = _build(config, architecture, folder, on_event, hardware, workers, processes)
     if config.samples is None:
         return objective
     text = partial(_text_encoder, config, hardware)
@@ -61,6 +60,7 @@ def _text_encoder(config: RunConfig, hardware: Hardware) -> TextEncoder:
 
 def _build(
     config: RunConfig,
+    architecture: Architecture,
     folder: Path,
     on_event: Callable[[Event], None],
     hardware: Hardware,
@@ -72,11 +72,11 @@ def _build(
     if config.kind == "vae":
         return _autoencoder(config, world, hardware)
     if config.kind == "joint":
-        return _joint(config, world, hardware, on_event)
+        return _joint(config, architecture, world, hardware, on_event)
     assert config.vae is not None
+    shown = originals(config, world, on_event)  # refused before large files are read
     text = _text_encoder(config, hardware)
-    _check_text_width(config, text)
-    shown = originals(config, world, on_event)  # refused before anything is written
+    _check_text_width(config, architecture, text)
     vae = load_network(config.vae, "vae")
     made_by = latent_hash(vae)
     _check_frozen(config, made_by)
@@ -97,8 +97,14 @@ def _check_frozen(config: RunConfig, made_by: str) -> None:
     """A network that stays as it is can only be used with the latents that it knows."""
     if config.start_from is None or not (config.lora or config.kind == "distil"):
         return
-    path = Path(config.start_from)
-    knows = open_file(path).metadata.get("latent_hash") if path.suffix == ".safetensors" else None
+    found = open_checkpoint(config.start_from)
+    if found.format != "overcrank":
+        assert config.vae is not None
+        refusal = fit(found, open_checkpoint(config.vae)).refusal
+        if refusal is not None:
+            raise RequestError(refusal)
+        return
+    knows = read_metadata(own_file(found, "transformer")).get("latent_hash")
     if knows is not None and knows != made_by:
         raise RequestError(
             f"the network of start_from stays as it is and knows other latents: got {config.vae} "
@@ -113,61 +119,22 @@ def _autoencoder(
     """Judged by `scenes`, or by clips of the largest stage."""
     if config.clips is None:
         return VAEObjective(config, hardware, world, scenes)
-    sizes = {stage.clip: stage.pixels for stage in config.stages}
-    fit = Fit(config.clips.enlarge, config.clips.jitter)
-    clips = ClipCrops(Prepared(config.clips.folder), sizes, fit, config.clips.share)
-    return VAEObjective(config, hardware, world, max(sizes, key=sizes.__getitem__), clips)
+    largest = max(config.stages, key=lambda stage: stage.pixels).clip
+    return VAEObjective(config, hardware, world, largest, crops(config))
 
 
-def _joint(config: RunConfig, world: World, hardware: Hardware, tell: Tell) -> JointObjective:
-    text = MiniLMEncoder()
-    _check_text_width(config, text)
+def _joint(
+    config: RunConfig, architecture: Architecture, world: World, hardware: Hardware, tell: Tell
+) -> JointObjective:
     source: Source = ToySource(world)
     if config.clips is not None:
         sizes = list(dict.fromkeys(stage.clip for stage in config.stages))
         source = OriginalSource(prepared_originals(config, sizes, tell))
+    text = MiniLMEncoder()
+    _check_text_width(config, architecture, text)
     pixels = _autoencoder(config, world, hardware, config.stages[-1].clip)
     transformer = start_transformer(config, hardware)
     return JointObjective(config, pixels, transformer, text, hardware, source)
-
-
-def with_files(config: RunConfig) -> RunConfig:
-    """The same run with models that are given by name as their files; all files are there."""
-    film = config.film.file if config.film else None
-    for key, given in (("scenes.pack", config.scenes.pack), ("film.file", film)):
-        if given is not None and not Path(given).is_file():
-            guide = "figures" if key == "scenes.pack" else "film"
-            raise RequestError(
-                f"{key} is not there: got {given}: build one as docs/{guide}.md says, or run "
-                "without"
-            )
-    if config.samples is not None and config.samples.image is not None:
-        read_image(config.samples.image)
-    trained: Component = "vae" if config.kind == "vae" else "transformer"
-    files = {
-        "vae": _weights("vae", config.vae, "vae"),
-        "start_from": _weights("start_from", config.start_from, trained),
-    }
-    if config.kind == "joint" and config.start_from is not None:
-        _weights("start_from", config.start_from, "vae")
-        named = config.start_from in preset_names()
-        files["start_from"] = str(find_model(config.start_from)) if named else config.start_from
-    return config.model_copy(update=files)
-
-
-def _weights(key: str, given: str | None, component: Component) -> str | None:
-    if given is None:
-        return None
-    if given in preset_names():
-        return str(find_model(given) / f"{component}.safetensors")
-    if not given.startswith("hf://") and not Path(given).exists():
-        raise RequestError(
-            f"{key} is not there: got {given}: give the file or folder of a {component}, published "
-            f"or exported by a run (`overcrank train pocket-{component}`), the name of a shipped "
-            f"model (--set {key}=pocket) or a hub id (hf://OWNER/NAME)"
-        )
-    open_checkpoint(given).network(component)
-    return given
 
 
 def build_world(scenes: Scenes) -> World:
@@ -176,15 +143,11 @@ def build_world(scenes: Scenes) -> World:
     return World(pack=pack, figures=scenes.figures)
 
 
-def _check_text_width(config: RunConfig, text: TextEncoder) -> None:
-    if config.start_from is None:
-        source, needed = f"the preset {config.preset}", PRESETS[config.preset].text_width
-    else:
-        source = config.start_from
-        there = open_checkpoint(source).network("transformer").config
-        assert isinstance(there, TransformerConfig)
-        needed = there.text_width
+def _check_text_width(config: RunConfig, architecture: Architecture, text: TextEncoder) -> None:
+    assert architecture.transformer is not None
+    needed = architecture.transformer.text_width
     if needed != text.width:
+        source = config.start_from or f"the preset {config.row}"
         raise RequestError(
             f"{source} does not fit the text encoder {text.name}: got a transformer for texts "
             f"{needed} wide, right is one for {text.width}, or another encoder: text: T5, a folder "

@@ -103,7 +103,7 @@ def start_transformer(config: RunConfig, hardware: Hardware) -> Transformer:
     # What is frozen is as precise as it is computed with.
     dtype = torch.float32 if config.lora is None else hardware.dtype
     if config.start_from is None:
-        network = Transformer(PRESETS[config.preset])
+        network = Transformer(PRESETS[config.row])
         network.initialise()
     else:
         network = load_network(config.start_from, "transformer", dtype)

@@ -53,7 +53,7 @@ class VAEObjective:
         self.held_out, self.clips = held_out, clips
         self.film = Film(config.film.file) if config.film else None
         if config.start_from is None:
-            vae = VAE(config.decoder.of(PRESETS[config.preset]))
+            vae = VAE(config.decoder.of(PRESETS[config.row]))
         else:
             vae = _changed(load_network(config.start_from, "vae"), config.decoder)
         hardware.place(vae)

@@ -1,6 +1,8 @@
 """Everything that decides the outcome of a run."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,8 +31,9 @@ class RunConfig(Strict):
     """Everything that decides the outcome of a run."""
 
     kind: Literal["vae", "transformer", "distil", "joint"]
-    preset: str = "pocket"
-    """Row of the architecture table of that network, or of both."""
+    preset: str | None = None
+    """Row of the architecture table of that network, or of both: pocket, if neither it nor
+    `start_from` is given. What a run starts from says by itself what it is."""
     vae: str | None = None
     """Transformer only: the autoencoder, as `start_from` is given."""
     text: str | None = None
@@ -77,9 +80,10 @@ class RunConfig(Strict):
         presets = list(vae.PRESETS if whole else transformer.PRESETS)
         if self.kind == "joint":
             presets = [name for name in presets if name in transformer.PRESETS]
-        if self.preset not in presets:
+        if self.row not in presets:
             raise RequestError(
-                f"no {self.kind} has the preset {self.preset}: there are {', '.join(presets)}"
+                f"there is no such preset of a {self.kind}: got {self.preset}: right is one of "
+                f"{', '.join(presets)}"
             )
         for name in sorted({name for names in ONLY_FOR.values() for name in names}):
             unused = name not in ONLY_FOR[self.kind]
@@ -184,6 +188,16 @@ class RunConfig(Strict):
             )
         return self
 
+    @property
+    def row(self) -> str:
+        """The row of the table where no file says more."""
+        return self.preset or "pocket"
+
+    @property
+    def title(self) -> str:
+        """What is trained, in a few words."""
+        return title(self.model_dump())
+
     def sampled(self) -> Shaped:
         """The shape of the clips that are made to look at."""
         assert self.samples is not None
@@ -212,6 +226,14 @@ class RunConfig(Strict):
         """The stages that take turns around `step`, longest clips last."""
         start = max(s.start for s in self.stages if s.start <= step)
         return sorted((s for s in self.stages if s.start == start), key=lambda s: s.frames)
+
+
+def title(values: Mapping[str, Any]) -> str:
+    """What is trained by a run of such values, in a few words."""
+    network = values["preset"] or Path(values.get("start_from") or "pocket").name
+    what = f"{values['kind']} {network}"
+    lora = values.get("lora")
+    return f"LoRA of rank {lora['rank']} for the {what}" if lora else what
 
 
 GROUPS: dict[str, type[Strict]] = {
