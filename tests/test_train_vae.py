@@ -1,6 +1,5 @@
 """What an autoencoder is trained with: each loss does what it is for."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from overcrank.weights import latent_hash, save_component
 
 CPU = choose("cpu", "float32")
 needs_weights = pytest.mark.skipif(
-    importlib.util.find_spec(mobilenet.PACKAGE) is None, reason="the weights are not installed"
+    mobilenet.PINNED.path() is None, reason="the weights are not installed"
 )
 
 

