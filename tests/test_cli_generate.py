@@ -98,7 +98,7 @@ def test_every_second_belongs_to_a_stage(clip: Clip, nano: Path, tmp_path: Path)
 
 
 def test_seconds_that_do_not_fit_are_rounded_aloud(clip: Clip) -> None:
-    (warning,) = clip.summary["warnings"]
+    warning, *_ = clip.summary["warnings"]
     assert "2 s at 8 frames a second became 17 frames" in warning
 
 

@@ -210,6 +210,17 @@ def test_a_clip_of_one_colour_ends_the_run() -> None:
         clip(pipe)
 
 
+def test_what_is_wrong_with_a_clip_is_among_its_warnings() -> None:
+    """A decoder that shows its bias, whatever the latents: nothing moves."""
+    pipe = nano_pipeline()
+    with torch.no_grad():
+        pipe.vae.get_parameter("decoder.conv_out.conv.weight").zero_()
+        pipe.vae.get_parameter("decoder.conv_out.conv.bias").copy_(torch.linspace(-1, 1, 48))
+    report = clip(pipe).report
+    assert report.warnings[0].startswith("nothing moves")
+    assert set(report.seconds) == {"prepare", "text", "denoise", "decode"}
+
+
 def test_no_gradients_or_modes_leak_into_the_caller(pipe: Pipeline) -> None:
     """A suspended stream must not change how the caller computes."""
     stream = pipe.stream(prompt_embeds=embeds())

@@ -89,7 +89,20 @@ def test_networks_that_learn_together_make_samples(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     sampler = Sampler(config, CPU, events.append, LetterCounts)
     sampler.make(joint_objective().module.eval(), tmp_path, 0)
-    assert events == [{"step": 0, "samples": str(tmp_path / "samples" / "step-000000.webp")}]
+    assert events[0] == {"step": 0, "samples": str(tmp_path / "samples" / "step-000000.webp")}
+    assert all("artefact" in event for event in events[1:])
+
+
+def test_what_is_wrong_with_a_sample_is_told(tmp_path: Path) -> None:
+    """A decoder without weights shows its bias, whatever the latents: nothing moves."""
+    events: list[dict[str, Any]] = []
+    module = joint_objective().module.eval()
+    with torch.no_grad():
+        module.get_parameter("vae.decoder.conv_out.conv.weight").zero_()
+        module.get_parameter("vae.decoder.conv_out.conv.bias").copy_(torch.linspace(-1, 1, 48))
+    Sampler(joint_run(samples=WISH), CPU, events.append, LetterCounts).make(module, tmp_path, 2)
+    told = [event["artefact"].split(":")[:2] for event in events[1:]]
+    assert told == [[f"step-000002-{clip}.mp4", " nothing moves"] for clip in (0, 1)]
 
 
 def test_a_clip_that_is_nothing_does_not_end_the_run(tmp_path: Path) -> None:

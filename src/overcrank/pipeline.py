@@ -23,6 +23,7 @@ from overcrank.denoise import Denoised, Denoiser, gaussian
 from overcrank.errors import RequestError, RunError, in_words
 from overcrank.estimate import Estimate, check_memory, estimate
 from overcrank.flow.tone import tone_map
+from overcrank.metrics.artefacts import not_finite
 from overcrank.plan import Plan
 from overcrank.request import Request
 from overcrank.runtime import Stages, choose, peak_memory
@@ -368,8 +369,9 @@ def _showing_something(chunks: Iterator[Tensor]) -> Iterator[Tensor]:
 
 
 def _check_finite(values: Tensor, what: str) -> None:
-    if not values.isfinite().all():
+    wrong = not_finite(values, what)
+    if wrong is not None:
         raise RunError(
-            f"{what} must be finite, got infinite numbers or none: "
+            f"{what} must be finite, got: {wrong.message}: "
             "the weights of the model cannot be right, or try dtype='float32'"
         )

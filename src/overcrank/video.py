@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Self
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from overcrank.errors import RequestError, in_words
 from overcrank.media import write_mp4
+from overcrank.metrics.artefacts import find_artefacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +56,14 @@ class Video:
 
     @classmethod
     def of(cls, frames: Tensor, outcome: Outcome) -> Self:
-        """A gathered stream."""
+        """A gathered stream; what is wrong with its frames joins the warnings."""
+        found = [each.message for each in find_artefacts(frames, outcome.frame_rate)]
+        warnings = (*outcome.report.warnings, *found)
         return cls(
             frames=frames,
             frame_rate=outcome.frame_rate,
             latents=outcome.latents,
-            report=outcome.report,
+            report=replace(outcome.report, warnings=warnings),
             recipe=outcome.recipe,
         )
 

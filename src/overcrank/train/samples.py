@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from overcrank.errors import OvercrankError, RunError
 from overcrank.media import write_mp4
+from overcrank.metrics.artefacts import find_artefacts
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
 from overcrank.runtime import Hardware
@@ -57,26 +58,32 @@ class Sampler:
         sheet = folder / SAMPLES / f"step-{step:06d}.webp"
         try:
             sheet.parent.mkdir(exist_ok=True)
-            self._write(self._model(module), sheet)
+            found = self._write(self._model(module), sheet)
         except (OvercrankError, OSError) as error:
             if step == 0 and not isinstance(error, RunError):  # that is noise of a young network
                 raise
             self.on_event({"step": step, "no_samples": str(error)})
         else:
             self.on_event({"step": step, "samples": str(sheet)})
+            for each in found:
+                self.on_event({"step": step, "artefact": each})
 
-    def _write(self, model: Model, sheet: Path) -> None:
-        """A clip of each prompt beside the sheet, which shows them all."""
+    def _write(self, model: Model, sheet: Path) -> list[str]:
+        """A clip of each prompt beside the sheet, which shows them all; what is wrong with them."""
         pipe = Pipeline(model, device=self.hardware.device, dtype=self.hardware.dtype)
-        strips = []
+        strips, found = [], []
         for number, prompt in enumerate(self.wish.prompts):
             chunks = list(pipe.run(self._request(prompt)))
             tags = {"overcrank": "generated", "comment": f"{sheet.stem}: {prompt}"}
             clip = sheet.with_name(f"{sheet.stem}-{number}.mp4")
             write_mp4(clip, chunks, self.wish.frame_rate, metadata=tags)
-            strips.append(_strip(torch.cat(chunks)))
+            frames = torch.cat(chunks)
+            strips.append(_strip(frames))
+            wrong = find_artefacts(frames, self.wish.frame_rate)
+            found += [f"{clip.name}: {each.message}" for each in wrong]
         pipe.drop_text_models()  # large ones make room
         Image.fromarray(torch.cat(strips).numpy()).save(sheet, quality=80)
+        return found
 
     def _request(self, prompt: str) -> Request:
         wish, student = self.wish, self.config.kind == "distil"
