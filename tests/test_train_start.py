@@ -76,6 +76,13 @@ def test_a_count_that_cannot_be_says_what_was_given(
     assert "got '0': try 1 to 256" in capsys.readouterr().err
 
 
+def test_numbers_go_where_they_can(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "pocket-vae", "--log", "wandb"])
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "got 'wandb': try tensorboard, or leave it out: metrics.jsonl" in said
+
+
 def test_a_run_starts_from_published_files(tmp_path: Path) -> None:
     """One file for both networks; a file without the one that is needed is refused."""
     whole = write_tiny(tmp_path / "ltxv.safetensors")

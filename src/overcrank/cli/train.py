@@ -2,7 +2,6 @@
 
 import json
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,10 +22,14 @@ CONFIG_HELP = (
 )
 
 
-class Log(StrEnum):
+def _log(text: str) -> str:
     """Where numbers go besides the run's folder."""
-
-    TENSORBOARD = "tensorboard"
+    if text != "tensorboard":
+        raise typer.BadParameter(
+            f"there is no such log, got {text!r}: try tensorboard, or leave it out: "
+            "metrics.jsonl in the run's folder has all of them"
+        )
+    return text
 
 
 def _count(text: str) -> int:
@@ -60,7 +63,10 @@ def train_command(
         bool, typer.Option("--dry-run", help="only say what would be run, and what it would cost")
     ] = False,
     log: Annotated[
-        Log | None, typer.Option(help="write numbers and clips for TensorBoard, too")
+        str | None,
+        typer.Option(
+            parser=_log, metavar="tensorboard", help="write numbers and clips for TensorBoard, too"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="of --dry-run: one JSON object")] = False,
 ) -> None:

@@ -56,8 +56,8 @@ class Strict(BaseModel):
 class Shaped(Strict):
     """A group of keys with the size of a clip."""
 
-    frames: int = Field(ge=1, le=8193)
-    size: Pixels
+    frames: int = Field(ge=1, le=8193, examples=[17])
+    size: Pixels = Field(examples=[128])
 
     @property
     def clip(self) -> ClipSize:

@@ -12,7 +12,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class Clips(Strict):
     """A folder that `overcrank prepare` wrote; clips that fit no stage are left out."""
 
-    folder: str
+    folder: str = Field(examples=["clips"])
     share: float = Field(default=1.0, gt=0, le=1)
     """Of the clips in an autoencoder's batches; the others show scenes."""
     enlarge: float = Field(default=1.0, ge=1, le=8)

@@ -19,7 +19,7 @@ class Stage(Shaped):
     """
 
     start: Step = 0
-    batch: int = Field(ge=1, le=65536)
+    batch: int = Field(ge=1, le=65536, examples=[16])
     tokens: Count | None = None
     """Budget of a sample: where a clip has more tokens, others are left out in each step, so that
     stages of different shapes cost the same. A transformer's only."""
@@ -72,5 +72,5 @@ class Scenes(Strict):
 class FilmShare(Strict):
     """Real footage among an autoencoder's clips: a file as docs/film.md says."""
 
-    file: str
+    file: str = Field(examples=["film.safetensors"])
     share: Share = 0.15

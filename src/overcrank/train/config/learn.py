@@ -11,7 +11,7 @@ from overcrank.train.config.base import Count, Share, Step, Strict
 class Optim(Strict):
     """AdamW with warm-up, a constant rate, and a linear fall to zero over the last steps."""
 
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, examples=["1.0e-3"])
     betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
@@ -59,7 +59,9 @@ class Conditions(Strict):
 class Distil(Strict):
     """What a few-step student of the network `start_from` learns to do."""
 
-    levels: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[1.0, 0.88, 0.7, 0.42])
+    levels: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        default=[1.0, 0.88, 0.7, 0.42], min_length=1
+    )
     """The noise level that each step begins with, before `end` squeezes them."""
     end: Share = 0.05
     """Where the decoder takes over."""

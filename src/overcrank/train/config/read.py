@@ -1,11 +1,10 @@
 """A run's configuration is read from one YAML file, strictly.
 
-A key that is not known is an error that names the nearest one, or those of its group.
+A key that is not known is an error that names the nearest one, or those of its group; a key that
+is given twice is an error, too.
 """
 
-import difflib
 import os
-import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
@@ -16,12 +15,20 @@ import yaml
 from pydantic import ValidationError
 
 from overcrank.errors import RequestError
-from overcrank.train.config.run import GROUPS, RunConfig
+from overcrank.train.config.run import GROUPS, LISTS, RunConfig
+from overcrank.train.config.words import dotted, explain
 
 
 def read_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     """A YAML file or the name of a shipped preset, with `a.b=value` changes applied."""
-    values = _parse(_read(source), f"{source} is not YAML")
+    try:
+        values = _parse(_read(source))
+    except NotYAMLError as error:
+        raise RequestError(
+            f"{source} is not YAML: {error}: right is name: value, line by line"
+        ) from None
+    except GivenTwiceError as error:
+        raise RequestError(f"{source} gives a key twice: got {error}: leave one out") from None
     if not isinstance(values, dict):
         raise RequestError(
             f"{source} holds no run: got {type(values).__name__}: right is name: value, line by "
@@ -32,7 +39,7 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise RequestError(_explain(str(source), error, changes)) from None
+        raise RequestError(explain(str(source), error, changes)) from None
 
 
 def _read(source: str | Path) -> str:
@@ -51,15 +58,36 @@ def _read(source: str | Path) -> str:
         raise RequestError(f"cannot read {source}: {error}: give a YAML file in UTF-8") from None
 
 
-def _parse(text: str, problem: str) -> Any:
+class NotYAMLError(Exception):
+    """With the reason, in one line."""
+
+
+class GivenTwiceError(Exception):
+    """With the key and its lines."""
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that a group has twice, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                raise GivenTwiceError(f"{key.value} in lines {lines[key.value]} and {line}")
+            lines[str(key.value)] = line
+        return node
+
+
+def _parse(text: str) -> Any:
+    """Raises NotYAMLError or GivenTwiceError."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Strict)
     except RecursionError:
-        raise RequestError(f"{problem}: it is nested too deeply: a run has two levels") from None
+        raise NotYAMLError("it is nested too deeply, a run has two levels") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise RequestError(
-            f"{problem}: {_reason(error)}: right is name: value, line by line"
-        ) from None
+        raise NotYAMLError(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:
@@ -73,56 +101,60 @@ def _apply(values: dict[str, Any], change: str) -> None:
     name, equals, text = change.partition("=")
     if not equals or not name:
         raise RequestError(f"--set takes name=value, got {change!r}: try optim.lr=1e-4")
-    *parents, last = name.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise RequestError(
-                f"{parent} is a value, not a group of keys, got --set {change}: "
-                f"try --set {parent}=VALUE"
-            )
+    *groups, last = name.split(".")
+    inside: Any = values
+    for depth, group in enumerate(groups):
+        inside = _entered(inside, group, name.split(".")[: depth + 1], change)
+    value = _value(text, change)
+    if isinstance(inside, list):
+        inside[_place(inside, last, groups, change)] = value
+    else:
+        inside[last] = value
+
+
+def _entered(inside: Any, group: str, path: Sequence[str], change: str) -> Any:
+    """The group of keys, or the list, of that name; an empty one if there is none yet."""
+    if isinstance(inside, list):
+        found = inside[_place(inside, group, path[:-1], change)]
+    else:
+        if inside.get(group) is None:
+            inside[group] = {}
+        found = inside[group]
+    if not isinstance(found, dict | list):
+        raise RequestError(
+            f"{dotted(path)} is a value, not a group of keys, got --set {change}: "
+            f"try --set {dotted(path)}=VALUE"
+        )
+    return found
+
+
+def _place(there: list[Any], number: str, path: Sequence[str], change: str) -> int:
+    """Of an entry in a list."""
+    if number.isdecimal() and int(number) < len(there):
+        return int(number)
+    name = dotted(path)
+    entry: list[str | int] = [*path, 0]
+    if name in LISTS:
+        entry.append(number if number in GROUPS[name].model_fields else "frames")
+    raise RequestError(
+        f"{name} is a list of {len(there)}, got --set {change}: name an entry by its number from "
+        f"0 on, as in --set {dotted(entry)}=VALUE, or give all: --set '{name}=[...]'"
+    )
+
+
+def _value(text: str, change: str) -> Any:
     try:
-        value = _parse(text, "--set")
-    except RequestError:
+        value = _parse(text)
+    except NotYAMLError:
         raise RequestError(
             f"a value of --set is YAML, got --set {change}: try a number, or a list: [1, 2]"
+        ) from None
+    except GivenTwiceError as error:
+        key = str(error).partition(" ")[0]
+        raise RequestError(
+            f"--set gives the key {key} twice, got --set {change}: leave one out"
         ) from None
     if isinstance(value, str):
         with suppress(ValueError):  # YAML 1.1 reads 1e-4 as a string
             value = float(value)
-    values[last] = value
-
-
-def _explain(source: str, error: ValidationError, changes: Sequence[str] = ()) -> str:
-    lines, names = [], []
-    for issue in error.errors():
-        name = ".".join(str(part) for part in issue["loc"])
-        names.append(f"{name}.")
-        if issue["type"] == "extra_forbidden":
-            lines.append(f"unknown key {name}: {_instead_of(name)}")
-        elif issue["type"] == "missing":
-            lines.append(f"the key {name} is missing")
-        elif issue["type"] == "value_error":
-            lines.append(f"{name}: {issue['ctx']['error']}" if name else str(issue["ctx"]["error"]))
-        else:
-            lines.append(f"{name}: {issue['msg'].lower()}, got {reprlib.repr(issue['input'])}")
-    # Which --set it may come from: the key itself, its group, or a key in it.
-    keys = [f"{change.partition('=')[0]}." for change in changes]
-    said = [
-        f" --set {change}"
-        for key, change in zip(keys, changes, strict=True)
-        if any(name == "." or key.startswith(name) or name.startswith(key) for name in names)
-    ]
-    return f"{source}{' with' if said else ''}{','.join(said)} cannot be run: {'; '.join(lines)}"
-
-
-def _instead_of(name: str) -> str:
-    """What an unknown key may have meant, first of all in its own group."""
-    *groups, last = name.split(".")
-    group = groups[0] if groups else ""
-    for likeness in (1.0, 0.6):  # the same name in another group, before one that is like it
-        for place in (group, *GROUPS):
-            near = difflib.get_close_matches(last, GROUPS[place].model_fields, 1, likeness)
-            if near:
-                return f"did you mean {place}.{near[0]}?" if place else f"did you mean {near[0]}?"
-    return f"known are {', '.join(GROUPS[group].model_fields)}"
+    return value

@@ -30,7 +30,7 @@ ONLY_FOR = {
 class RunConfig(Strict):
     """Everything that decides the outcome of a run."""
 
-    kind: Literal["vae", "transformer", "distil", "joint"]
+    kind: Literal["vae", "transformer", "distil", "joint"] = Field(examples=["transformer"])
     preset: str | None = None
     """Row of the architecture table of that network, or of both: pocket, if neither it nor
     `start_from` is given. What a run starts from says by itself what it is."""
@@ -47,9 +47,9 @@ class RunConfig(Strict):
     statistics do too, and a transformer trained on them still fits."""
     decoder: DecoderShape = DecoderShape()
     seed: int = Field(default=0, ge=0, lt=2**31)
-    steps: Count
-    stages: list[Stage] = Field(min_length=1)
-    optim: Optim
+    steps: Count = Field(examples=[1000])
+    stages: list[Stage] = Field(min_length=1, examples=["[{frames: 17, size: 128, batch: 16}]"])
+    optim: Optim = Field(examples=["{lr: 1.0e-3}"])
     actor_weight: float = Field(default=2.0, ge=0)
     """How much more an error counts where an actor is seen."""
     loss: VAELoss = VAELoss()
@@ -252,3 +252,6 @@ GROUPS: dict[str, type[Strict]] = {
     "joint": Joint,
     "samples": Samples,
 }
+
+LISTS = ("stages", "latents")
+"""Groups of which there are several."""

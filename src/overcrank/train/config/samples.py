@@ -13,7 +13,9 @@ class Samples(Strict):
 
     every: Count | None = None
     """Steps from one look to the next, a multiple of `save_every`, which it is if not given."""
-    prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, max_length=16)
+    prompts: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1, max_length=16, examples=["[a red ball bounces on a blue floor]"]
+    )
     frames: int | None = Field(default=None, ge=1, le=8193)
     size: Pixels | None = None
     """No longer and no larger than a stage; if not given, the smallest stage at the run's end."""
