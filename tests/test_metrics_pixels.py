@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from overcrank.metrics import psnr
 
@@ -54,3 +55,10 @@ def test_a_mask_may_differ_between_clips() -> None:
     mask = torch.zeros(2, 1, 9, 1, 1, dtype=torch.bool)
     mask[0, :, 0], mask[1, :, 1:] = True, True
     torch.testing.assert_close(psnr(video, grey(), mask), torch.tensor([20.0, 100.0]))
+
+
+def test_decibels_are_those_of_torchmetrics() -> None:
+    dice = torch.Generator().manual_seed(0)
+    video, other = (torch.rand(1, 3, 9, 32, 64, generator=dice) * 2 - 1 for _ in range(2))
+    theirs = peak_signal_noise_ratio(video, other, data_range=2.0)
+    torch.testing.assert_close(psnr(video, other)[0], theirs, rtol=0, atol=1e-4)
