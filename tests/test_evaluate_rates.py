@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from overcrank.metrics import Rate, mean_of, newcombe, wilson
+from overcrank.metrics import Rate, difference, mean_of, wilson
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,10 @@ def test_more_trials_make_a_narrower_interval() -> None:
 
 
 def test_the_interval_of_a_difference_has_its_known_value() -> None:
-    low, high = newcombe(Rate(56, 70), Rate(48, 80))  # the first example of Newcombe's paper
-    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
-    assert newcombe(Rate(48, 80), Rate(56, 70)) == pytest.approx((-high, -low))
+    one, other = Rate(56, 70), Rate(48, 80)  # the first example of Newcombe's paper
+    triples = [(rate.value, *rate.interval) for rate in (one, other)]
+    assert difference(*triples) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+    assert difference(*reversed(triples)) == pytest.approx((-0.2, -0.3339, -0.0524), abs=1e-4)
 
 
 def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nano_model import nano_pipeline, save_nano
 from overcrank.cli import main
 from overcrank.evaluate.adherence import Tally
 from overcrank.evaluate.fidelity import decibels, frame_change, round_trip
+from overcrank.media import read_frames
 from overcrank.toybox.bench import bench
 from overcrank.toybox.recogniser import Answer, Reading, Solid
 
@@ -51,18 +53,31 @@ def report(folder: Path) -> dict[str, Any]:
 
 
 def test_the_report_says_what_was_measured(report: dict[str, Any]) -> None:
-    expected = {"format_version": 1, "model": "nano", "bench": "bench-v1", "items": 2}
+    expected = {"format_version": 2, "model": "nano", "bench": "bench-v1"}
     assert report.items() >= expected.items()
     assert set(report["hashes"]) == {"vae", "transformer"}
+    assert report["suite"]["questions"] == 2
+    assert report["hardware"]["dtype"] in ("float32", "bfloat16")
 
 
-def test_rates_on_text_stand_beside_true_and_random_clips(report: dict[str, Any]) -> None:
-    for name in ("clips", "true_clips", "random_weights"):
-        rates = report["text"][name]
-        assert list(rates) == ASKED
-        assert all(set(rate) == {"hits", "total", "rate", "low", "high"} for rate in rates.values())
-        assert {rate["total"] for rate in rates.values()} == {2}
-    assert report["text"]["chance"]["colour"] == 1 / 8
+def test_every_question_is_answered_by_one_clip(report: dict[str, Any], folder: Path) -> None:
+    text = report["text"]
+    assert text["questions"] == 2
+    assert [clip["item"] for clip in text["clips"]] == [0, 1]
+    for clip in text["clips"]:
+        assert read_frames(folder / clip["made"])[0].shape == (49, 128, 128, 3)
+    assert {rate["total"] for rate in text["artefacts"]["clips"].values()} == {2}
+
+
+def test_speed_and_quality_make_points(report: dict[str, Any]) -> None:
+    speed = report["speed"]
+    assert speed["clips"] == 2
+    factor = speed["realtime_factor"]
+    assert 0 < factor["slowest"] <= factor["median"] <= factor["fastest"]
+    assert set(speed["seconds"]) >= {"text", "denoise", "decode"}
+    points = {(p["steps"], p["guidance"], p["width"]) for p in speed["trade"]}
+    assert len(points) >= 6
+    assert speed["trade"][0]["rates"]["motion"]["total"] == 2
 
 
 def test_the_picture_part_compares_with_the_autoencoder(report: dict[str, Any]) -> None:
@@ -73,30 +88,40 @@ def test_the_picture_part_compares_with_the_autoencoder(report: dict[str, Any]) 
 
 
 def test_the_vae_part_measures_single_actors_and_pairs(report: dict[str, Any]) -> None:
-    assert report["vae"]["items"] == 3
+    assert report["vae"]["items"] == 2
     assert set(report["vae"]["round_trips"]) == set(ASKED)
     assert 0 < report["vae"]["psnr_actors"] < 40
 
 
 def test_contact_sheets_show_true_and_made_clips(folder: Path) -> None:
-    for part, rows in (("text", 4), ("image", 4), ("vae", 6)):
+    for part, rows, width, height in (("text", 4, 128, 128), ("image", 4, 64, 32)):
         with PIL.Image.open(folder / f"{part}.png") as sheet:
-            assert sheet.size == (8 * 64, rows * 32)
+            assert sheet.size == (8 * width, rows * height)
+
+
+def test_the_page_needs_no_other_file(folder: Path) -> None:
+    text = (folder / "index.html").read_text()
+    assert text.count("<video") == 2
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    for said in ("a small striped orange cylinder", "realtime factor", "item 1, seed 1", "frozen"):
+        assert said in text
 
 
 def test_one_part_can_be_asked_for(nano: Path, tmp_path: Path) -> None:
     code, out, _ = overcrank("eval", nano, "--items", 1, "--part", "vae", "-o", tmp_path / "vae")
     assert code == 0
-    assert "through the VAE" in out
-    assert sorted(path.name for path in (tmp_path / "vae").iterdir()) == ["report.json", "vae.png"]
+    assert "round trips" in out
+    files = sorted(path.name for path in (tmp_path / "vae").rglob("*") if path.is_file())
+    assert files == ["index.html", "report.json", "vae.png"]
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--items", 0], "from 1 to 256"),
-        (["--items", 257], "from 1 to 256"),
-        (["--part", "sound"], "text, image, vae"),
+        (["--items", 0], "at least 1"),
+        (["--suite", "long"], "quick or full"),
+        (["--part", "sound"], "text, image, vae, speed"),
+        (["--compare", "none", "nor-this"], "no such model"),
         (["-o", "/proc/report"], "cannot be written"),
     ],
 )
@@ -119,7 +144,10 @@ def test_an_unknown_model_leaves_no_folder(tmp_path: Path) -> None:
 def test_the_flags_are_a_contract() -> None:
     _, out, _ = overcrank("eval", "--help")
     named = {word for word in out.split() if word.startswith("-") and word.strip("-").isalpha()}
-    assert named == {"--items", "--output", "-o", "--part", "--dtype", "--json", "--help", "-h"}
+    assert named == {
+        *("--suite", "--output", "-o", "--part", "--items", "--compare", "--dtype", "--json"),
+        *("--help", "-h"),
+    }
 
 
 def test_unsure_counts_as_not_found() -> None:

@@ -1,9 +1,10 @@
 """overcrank eval: how good a model is, on the frozen benchmark."""
 
 import json as json_format
-import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import rich.progress as bars
 import typer
@@ -12,81 +13,130 @@ from rich.table import Table
 
 from overcrank.cli.values import whole
 
-COLUMNS = {
-    "clips": "from text",
-    "true_clips": "true clips",
-    "round_trips": "through the VAE",
-    "random_weights": "random weights",
-}
+if TYPE_CHECKING:
+    from overcrank.evaluate.compare import Change
+
+MODEL_HELP = "A preset or a model; MODEL:STEPS:GUIDANCE sets how it is run."
 
 
 def eval_command(
-    model: Annotated[str, typer.Argument(help="A preset or a model folder.")] = "pocket",
-    items: Annotated[
-        int, typer.Option(parser=whole, metavar="INT", help="Captions of bench-v1, up to 256.")
-    ] = 256,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = "pocket",
+    suite: Annotated[
+        str, typer.Option(help="quick: 256 questions, minutes; full: 2048, hours.")
+    ] = "quick",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for report.json and contact sheets.")
+        Path, typer.Option("--output", "-o", help="Folder for index.html and report.json.")
     ] = Path("report"),
     part: Annotated[
         list[str] | None,
-        typer.Option(help="text, image or vae; may be repeated. All if not given."),
+        typer.Option(help="text, image, vae or speed; may be repeated. All if not given."),
+    ] = None,
+    items: Annotated[
+        int | None,
+        typer.Option(parser=whole, metavar="INT", help="Fewer questions and clips, for a look."),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two models or settings, or folders of finished reports, side by side."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")] = False,
 ) -> None:
-    """Measure a model: text obeyed, picture kept, what its VAE loses."""
-    import overcrank
-    from overcrank.evaluate import PARTS, evaluate
-    from overcrank.evaluate.report import check_wish
+    """Measure a model: text obeyed, pictures kept, what its VAE loses, what a clip costs."""
+    from overcrank.evaluate.compare import write_comparison
+    from overcrank.evaluate.leaves import PARTS
+    from overcrank.evaluate.suites import chosen
 
-    parts = part or list(PARTS)
-    check_wish(items, parts, output)
-    pipe = overcrank.load(model, dtype=dtype)
-    progress = bars.Progress(
-        *("{task.description:14}", bars.BarColumn(), bars.MofNCompleteColumn()),
-        bars.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    tasks: dict[str, bars.TaskID] = {}
-
-    def show(event: dict[str, Any]) -> None:
-        name = event["part"]
-        if name not in tasks:
-            tasks[name] = progress.add_task(name, total=event["total"])
-        progress.update(tasks[name], completed=event["done"])
-
-    with progress:
-        report = evaluate(pipe, output, items=items, parts=parts, on_event=show)
+    wish: dict[str, Any] = {
+        "suite": chosen(suite, items),
+        "parts": part or list(PARTS),
+    }
+    if compare is None:
+        report = _measure(model, output, dtype, wish)
+        lines = _numbers(report)
+    else:
+        first, second = (
+            _measured(name, output / place, dtype, wish)
+            for name, place in zip(compare, ("first", "second"), strict=True)
+        )
+        report, changes = write_comparison(output, compare, (first, second))
+        lines = _changes(changes)
     if json:
         print(json_format.dumps(report))
     else:
-        _print(report, output)
+        table = Table(show_header=False)
+        for words in lines:
+            table.add_row(*words)
+        Console().print(table, f"{output}: index.html and report.json")
 
 
-def _print(report: dict[str, Any], folder: Path) -> None:
-    console = Console()
-    rates = {**report.get("vae", {}), **report.get("text", {})}
-    shown = [name for name in COLUMNS if rates.get(name)]
-    if shown:
-        table = Table(title=f"{report['model']} on {report['bench']}: found, of what was asked")
-        for heading in ("", *(COLUMNS[name] for name in shown)):
-            table.add_column(heading, justify="right" if heading else "left")
-        for asked in rates[shown[0]]:
-            table.add_row(asked, *(_rate(rates[name][asked]) for name in shown))
-        console.print(table)
-    if "image" in report:
-        image = report["image"]
-        first, alone = (f"{image[name]:.1f} dB" for name in ("psnr", "psnr_round_trip"))
-        console.print(f"first frame: {first}, through the VAE alone {alone}")
-        console.print(f"movement: {image['change_ratio']:.2f} times that of the true clips")
-    if "vae" in report:
-        vae = report["vae"]
-        console.print(f"VAE: {vae['psnr']:.1f} dB, on the actors {vae['psnr_actors']:.1f} dB")
-    console.print(f"{folder}: report.json and contact sheets")
+def _measured(name: str, folder: Path, dtype: str, wish: dict[str, Any]) -> Path:
+    """Where the report of a model is: what is one already is not measured again."""
+    if (Path(name) / "report.json").exists():
+        return Path(name)
+    _measure(name, folder, dtype, wish)
+    return folder
 
 
-def _rate(rate: dict[str, float]) -> str:
-    return f"{rate['rate']:.0%}  {rate['low']:.0%} to {rate['high']:.0%}"
+def _measure(name: str, folder: Path, dtype: str, wish: dict[str, Any]) -> dict[str, Any]:
+    import overcrank
+    from overcrank.evaluate import Setting, evaluate
+    from overcrank.evaluate.report import check_wish
+
+    setting = Setting.read(name)
+    check_wish(wish["parts"], folder)
+    pipe = overcrank.load(setting.model, dtype=dtype)
+    console = Console(stderr=True)
+    with (_Bars if console.is_terminal else _Lines)(console) as progress:
+        return evaluate(pipe, folder, setting=setting, on_event=progress.show, **wish)
+
+
+class _Bars(bars.Progress):
+    """A bar for each part, with the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        columns = ("{task.description:14}", bars.BarColumn(), bars.MofNCompleteColumn())
+        super().__init__(*columns, bars.TimeRemainingColumn(), console=console, transient=True)
+        self._places: dict[str, bars.TaskID] = {}
+
+    def show(self, event: dict[str, Any]) -> None:
+        name = event["part"]
+        if name not in self._places:
+            self._places[name] = self.add_task(name, total=event["total"])
+        self.update(self._places[name], completed=event["done"])
+
+
+class _Lines(nullcontext[None]):
+    """A line for each tenth of a part, where nobody watches."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def __enter__(self) -> Self:  # type: ignore[override]
+        return self
+
+    def show(self, event: dict[str, Any]) -> None:
+        done, total = event["done"], event["total"]
+        if done * 10 // total > (done - 1) * 10 // total:
+            self._console.print(f"{event['part']} {done} of {total}", highlight=False)
+
+
+def _numbers(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Those with intervals."""
+    from overcrank.evaluate.leaves import PARTS, leaves, shown, span, words
+
+    for part in PARTS:
+        for found in leaves(report.get(part, {}), (part,)):
+            if found.low is not None:
+                yield ", ".join(words(word) for word in found.path), shown(found), span(found)
+
+
+def _changes(changes: "list[Change]") -> Iterator[tuple[str, ...]]:
+    """Those that chance does not explain."""
+    from overcrank.evaluate.leaves import shown, words
+
+    for change in changes:
+        if change.verdict:
+            name = ", ".join(words(word) for word in change.first.path)
+            yield name, shown(change.first), shown(change.second), change.span, change.verdict

@@ -1,9 +1,12 @@
-"""One folder that says how good a model is: report.json, and pictures nobody selected."""
+"""One folder that says how good a model is: report.json, index.html, and clips nobody selected."""
 
 import json
+import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -12,18 +15,24 @@ from torch import Tensor
 
 from overcrank import __version__
 from overcrank.errors import MediaError, RequestError
-from overcrank.evaluate.adherence import OnClip, random_weights, single_actor_items, text_obeyed
+from overcrank.evaluate.adherence import single_actor_items
+from overcrank.evaluate.artefacts import Artefacts
 from overcrank.evaluate.fidelity import picture_kept, vae_keeps
+from overcrank.evaluate.leaves import PARTS
+from overcrank.evaluate.page import write_page
+from overcrank.evaluate.shown import Measure, OnClip, Question, Shown
+from overcrank.evaluate.speed import speed, trade
+from overcrank.evaluate.suites import QUICK, Setting, Studio, Suite
+from overcrank.media import write_mp4
 from overcrank.pipeline import Pipeline
+from overcrank.runtime import processor
 from overcrank.toybox.bench import bench
 from overcrank.toybox.recogniser import Recogniser
 
-PARTS = ("text", "image", "vae")
-MAX_ITEMS = 256
-PICTURES = 32
-"""First frames that clips are made from, at most."""
-SHEET_ROWS = 8
-SHEET_COLUMNS = 8
+FORMAT_VERSION = 2
+SHEET_ROWS, SHEET_COLUMNS = 8, 8
+KEPT = 8
+"""Clips that stay in the folder: those of the first questions."""
 
 OnEvent = Callable[[dict[str, Any]], None]
 """Called after each clip with {"part": name, "done": n, "total": n}."""
@@ -33,58 +42,118 @@ def evaluate(
     pipe: Pipeline,
     folder: Path,
     *,
-    items: int = MAX_ITEMS,
-    parts: Sequence[str] = PARTS,
+    suite: Suite = QUICK,
+    setting: Setting | None = None,
+    parts: Sequence[str] = tuple(PARTS),
     on_event: OnEvent = lambda _: None,
 ) -> dict[str, Any]:
-    """Measure a model on the first `items` of bench-v1 and write report.json and contact sheets.
+    """Measure a model on bench-v1 and write the report.
 
-    A sheet shows items 0, 1, 2 ... in pairs of rows: what is true above what the model made.
+    A contact sheet shows the first clips of a part, in pairs of rows: what is true above what the
+    model made.
     """
-    check_wish(items, parts, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    recogniser = Recogniser.load()
-    singles = single_actor_items(items)
+    check_wish(parts, folder)
+    begin = perf_counter()
+    studio = Studio(pipe, setting or Setting(model=pipe.model.name))
+    run = _Run(studio, suite, folder, Recogniser.load(), on_event)
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "overcrank": __version__,
         "model": pipe.model.name,
         "hashes": dict(pipe.model.hashes),
         "bench": "bench-v1",
-        "items": items,
+        "suite": asdict(suite),
+        "setting": studio.setting.to_dict(),
+        "hardware": _hardware(pipe),
     }
-
-    def on_clip(part: str) -> OnClip:
-        return lambda done, total: on_event({"part": part, "done": done, "total": total})
-
-    sheets: dict[str, list[Tensor]] = {part: [] for part in parts}
-    if "vae" in parts:
-        pairs = [item for item in bench() if len(item.scene.actors) == 2][: items // 2]
-        report["vae"] = vae_keeps(
-            pipe, recogniser, [*singles, *pairs], on_clip("vae"), sheets["vae"], SHEET_ROWS
-        )
-    if "text" in parts:
-        report["text"] = text_obeyed(
-            pipe, recogniser, singles, on_clip("text"), sheets["text"], SHEET_ROWS
-        )
-        blank = random_weights(pipe, recogniser, singles, on_clip("random weights"))
-        report["text"]["random_weights"] = blank
-    if "image" in parts:
-        report["image"] = picture_kept(
-            pipe, singles[:PICTURES], on_clip("image"), sheets["image"], SHEET_ROWS
-        )
-    for part, rows in sheets.items():
-        contact_sheet(rows, folder / f"{part}.png")
+    report |= {part: getattr(run, part)() for part in PARTS if part in parts}
+    report["seconds"] = perf_counter() - begin
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_page(folder, report)
     return report
 
 
-def check_wish(items: int, parts: Sequence[str], folder: Path) -> None:
-    """Refuse what cannot be measured, or a folder that could not be written; leaves no trace."""
-    if not 1 <= items <= MAX_ITEMS:
-        raise RequestError(
-            f"items are counted from 1 to {MAX_ITEMS}, got {items}: choose how many to measure"
+class _Run:
+    """The parts of one report."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        suite: Suite,
+        folder: Path,
+        recogniser: Recogniser,
+        on_event: OnEvent,
+    ) -> None:
+        self.studio, self.suite, self.folder = studio, suite, folder
+        self.recogniser, self.on_event = recogniser, on_event
+
+    def text(self) -> dict[str, Any]:
+        """Every clip is made once, and all measures see it."""
+        measures: dict[str, Measure] = {"artefacts": Artefacts()}
+        asked = _questions(self.suite.questions)
+        told, sheet, on_clip = [], list[Tensor](), self._on_clip("text")
+        for number, question in enumerate(asked):
+            video = self.studio.make(question.caption, question.seed, self.suite.size)
+            shown = Shown(question=question, frames=video.frames, frame_rate=video.frame_rate)
+            for measure in measures.values():
+                measure.see(shown)
+            if number < KEPT:
+                told.append(self._keep(number, shown))
+                sheet += [shown.true_frames, shown.frames]
+            on_clip(number + 1, len(asked))
+        contact_sheet(sheet, self.folder / "text.png")
+        found = {name: measure.result() for name, measure in measures.items()}
+        return {"questions": len(asked), **found, "clips": told}
+
+    def image(self) -> dict[str, Any]:
+        """What is kept of pictures and clips that are given."""
+        items, sheet = single_actor_items(self.suite.pictures), list[Tensor]()
+        found = picture_kept(self.studio.pipe, items, self._on_clip("image"), sheet, SHEET_ROWS)
+        contact_sheet(sheet, self.folder / "image.png")
+        return found
+
+    def vae(self) -> dict[str, Any]:
+        """What the autoencoder alone loses."""
+        pairs = self.suite.round_trips // 2
+        singles = self.suite.round_trips - pairs
+        items = [*bench()[:singles], *bench()[256 : 256 + pairs]]
+        sheet = list[Tensor]()
+        found = vae_keeps(
+            self.studio.pipe, self.recogniser, items, self._on_clip("vae"), sheet, SHEET_ROWS
         )
+        contact_sheet(sheet, self.folder / "vae.png")
+        return found
+
+    def speed(self) -> dict[str, Any]:
+        """Of warm clips, and what fewer steps cost in quality."""
+        singles = single_actor_items(max(self.suite.speed, self.suite.trade))
+        found = speed(self.studio, singles[: self.suite.speed], self._on_clip("speed"))
+        points = trade(
+            self.studio, self.recogniser, singles[: self.suite.trade], self._on_clip("settings")
+        )
+        return {**found, "trade": points}
+
+    def _keep(self, number: int, shown: Shown) -> dict[str, Any]:
+        """Leave a clip, and what is true, in the folder."""
+        names = {kind: f"clips/{number:03d}-{kind}.mp4" for kind in ("made", "true")}
+        for kind, frames in (("made", shown.frames), ("true", shown.true_frames)):
+            write_mp4(self.folder / names[kind], [frames], shown.frame_rate, metadata={})
+        question = shown.question
+        return {
+            "item": question.item.index,
+            "wording": question.wording,
+            "caption": question.caption,
+            "seed": question.seed,
+            **names,
+        }
+
+    def _on_clip(self, part: str) -> OnClip:
+        return lambda done, total: self.on_event({"part": part, "done": done, "total": total})
+
+
+def check_wish(parts: Sequence[str], folder: Path) -> None:
+    """Refuse what cannot be measured, or a folder that could not be written; leaves no trace."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
         raise RequestError(f"a report has the parts {', '.join(PARTS)}, got {unknown}: choose some")
@@ -107,3 +176,23 @@ def contact_sheet(rows: Sequence[Tensor], path: Path) -> None:
         chosen = torch.linspace(0, len(frames) - 1, count).round().long()
         strips.append(torch.cat(list(frames[chosen]), dim=1))
     Image.fromarray(torch.cat(strips).numpy()).save(path)
+
+
+def _hardware(pipe: Pipeline) -> dict[str, Any]:
+    device = pipe.hardware.device
+    return {
+        "device": str(device),
+        "processor": processor(device),
+        "dtype": str(pipe.hardware.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _questions(count: int) -> Sequence[Question]:
+    return [
+        Question(item=item, wording="seen", caption=item.caption, seed=item.seed)
+        for item in single_actor_items(count)
+    ]

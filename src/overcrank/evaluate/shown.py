@@ -4,6 +4,7 @@ Each clip is made once; every measure of a report sees it. So one question costs
 however much is asked of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from torch import Tensor
 from overcrank.shapes import ClipSize
 from overcrank.toybox.bench import BenchItem
 from overcrank.toybox.render import render
+
+OnClip = Callable[[int, int], None]
+"""Called with (done, total) after each clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from overcrank.metrics.frechet import check_enough, clips_needed, frechet, frech
 from overcrank.metrics.mobilenet import load_features
 from overcrank.metrics.perceptual import Features, perceptual_distance
 from overcrank.metrics.pixels import psnr
-from overcrank.metrics.rates import Rate, mean_of, newcombe, wilson
+from overcrank.metrics.rates import Rate, difference, mean_of, wilson
 from overcrank.metrics.wavelet import haar3d
 
 __all__ = [
@@ -14,13 +14,13 @@ __all__ = [
     "check_enough",
     "clips_needed",
     "density_and_coverage",
+    "difference",
     "frechet",
     "frechet_distance",
     "haar3d",
     "load_features",
     "mean_of",
     "moments",
-    "newcombe",
     "perceptual_distance",
     "psnr",
     "wilson",

@@ -55,17 +55,21 @@ def wilson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, floa
     return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
 
 
-def newcombe(one: Rate, other: Rate) -> tuple[float, float]:
-    """The interval of 95 % of `one.value - other.value`, two rates of independent clips.
+def difference(
+    one: tuple[float, float, float], other: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """`one - other` with the interval of 95 %, of two measured on different clips.
 
-    With each rate's own Wilson interval (l, u): d -+ sqrt((p1 - l1)^2 + (u2 - p2)^2), and the same
-    with the ends exchanged. Source: Newcombe, Statistics in Medicine 17 (1998), p. 873, method 10.
+    Each is (value, low, high). With values v and ends l, u: d -+ sqrt((v1 - l1)^2 + (u2 - v2)^2),
+    and the same with the ends exchanged. Of two rates with Wilson's intervals this is method 10 of
+    Newcombe, Statistics in Medicine 17 (1998), p. 873; in general, Zou & Donner, Statistics in
+    Medicine 27 (2008), p. 1693.
     """
-    (low, high), (other_low, other_high) = one.interval, other.interval
-    difference = one.value - other.value
-    down = math.hypot(one.value - low, other_high - other.value)
-    up = math.hypot(high - one.value, other.value - other_low)
-    return difference - down, difference + up
+    (value, low, high), (other_value, other_low, other_high) = one, other
+    between = value - other_value
+    down = math.hypot(value - low, other_high - other_value)
+    up = math.hypot(high - value, other_value - other_low)
+    return between, between - down, between + up
 
 
 def mean_of(values: Sequence[float]) -> dict[str, float]:

@@ -135,17 +135,17 @@ def _line(curve: Curve, scale: _Scale) -> str:
 
 
 def _grid(scale: _Scale) -> Iterator[str]:
-    for value in _ticks(scale.low, scale.high, log=scale.log):
+    for value in ticks(scale.low, scale.high, log=scale.log):
         y = scale.y(value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>'
-    for step in _ticks(scale.first, scale.last, log=False):
+    for step in ticks(scale.first, scale.last, log=False):
         x = min(max(scale.x(step), LEFT + 8), WIDTH - RIGHT - 12)
         yield f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{short(step)}</text>'
 
 
-def _ticks(low: float, high: float, *, log: bool) -> list[float]:
-    """Round numbers in between, about five."""
+def ticks(low: float, high: float, *, log: bool) -> list[float]:
+    """Round numbers between `low` and `high`, about five."""
     if log:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         several = len(decades) > 3

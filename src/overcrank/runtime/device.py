@@ -1,8 +1,10 @@
 """Where to compute, and in which precision."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -53,6 +55,16 @@ def precision(hardware: Hardware) -> Iterator[None]:
     mixed = hardware.dtype != torch.float32
     with torch.no_grad(), torch.autocast(hardware.device.type, hardware.dtype, enabled=mixed):
         yield
+
+
+def processor(device: str | torch.device) -> str:
+    """The name of what computes there; empty where the system does not tell it."""
+    where = torch.device(device)
+    if where.type == "cuda":
+        return torch.cuda.get_device_name(where)
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.M) if info.exists() else []
+    return next(iter(names), "")
 
 
 def _device(device: str | torch.device | None) -> torch.device:

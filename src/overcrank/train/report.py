@@ -28,6 +28,7 @@ from overcrank.pages import (
     smooth,
     tiles,
 )
+from overcrank.runtime import processor
 from overcrank.train.pictures import SAMPLES
 from overcrank.weights.files import write_atomically
 
@@ -191,7 +192,7 @@ def _spread(steps: Sequence[int], most: int = MOST_CLIPS) -> list[int]:
 def _about(config: dict[str, Any], device: str) -> str:
     """What was run, and on what."""
     facts = {
-        "device": _device(device),
+        "device": ", ".join(filter(None, [device, processor(device)])),
         "threads": str(torch.get_num_threads()),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": f"overcrank {__version__}, torch {torch.__version__}, "
@@ -202,12 +203,3 @@ def _about(config: dict[str, Any], device: str) -> str:
     return section("Hardware", f'<table class="facts">{rows}</table>') + section(
         "Configuration", f"<details open><summary>config.yaml</summary><pre>{text}</pre></details>"
     )
-
-
-def _device(device: str) -> str:
-    """With the name of the processor where the system tells it."""
-    if device.startswith("cuda"):
-        return f"{device}, {torch.cuda.get_device_name(device)}"
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.M) if info.exists() else []
-    return ", ".join([device, *names[:1]])

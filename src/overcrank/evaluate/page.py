@@ -1,0 +1,108 @@
+"""The page of an evaluation: what the model makes, and all that was measured of it."""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from overcrank.evaluate.leaves import PARTS
+from overcrank.evaluate.tables import blocks
+from overcrank.pages import Point, embedded, page, picture, scatter, section, short, stack, tiles
+from overcrank.weights.files import write_atomically
+
+FILE = "index.html"
+
+
+def write_page(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write index.html beside report.json, from it and the clips and pictures of the folder."""
+    title = f"{report['model']} on {report['bench']}"
+    parts = "".join(_part(folder, name, report[name]) for name in PARTS if name in report)
+    content = page(title, tiles(headline(report)), _clips(folder, report) + parts + _about(report))
+    with write_atomically(folder / FILE) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The few numbers that most people look for."""
+    found = []
+    if "speed" in report:
+        factor = report["speed"]["realtime_factor"]["median"]
+        found.append(("times faster than it plays", short(factor)))
+        found.append(("peak memory", f"{report['speed']['peak_memory'] / 1e6:,.0f} MB"))
+    return found
+
+
+def _part(folder: Path, name: str, part: Mapping[str, Any]) -> str:
+    sheet = folder / f"{name}.png"
+    shown = (
+        '<figure class="sheet"><figcaption>The first ones <small>pairs of rows: what is true, what '
+        f'the model made</small></figcaption><img alt="contact sheet" src="{picture(sheet)}">'
+        "</figure>"
+        if sheet.exists()
+        else ""
+    )
+    charts = _costs(part) if name == "speed" else ""
+    numbers = {key: value for key, value in part.items() if key not in ("clips", "trade")}
+    return section(PARTS[name], charts + blocks(numbers, (name,)) + shown)
+
+
+def _costs(part: Mapping[str, Any]) -> str:
+    """Seconds by stage as one bar, and quality over speed."""
+    seconds = stack(list(part["seconds"].items()), "s")
+    points = [_point(number, point) for number, point in enumerate(part["trade"])]
+    plot = scatter(
+        "Quality and speed", "realtime factor", "motion found", [p for p in points if p is not None]
+    )
+    return (
+        f"<figure><figcaption>Seconds of a clip, by stage</figcaption>{seconds}</figure>"
+        f'<div class="charts">{plot}</div>'
+    )
+
+
+def _point(number: int, point: Mapping[str, Any]) -> Point | None:
+    rate = point["rates"].get("motion")
+    if rate is None:
+        return None
+    steps = "own" if point["steps"] is None else f"{point['steps']} steps"
+    guided = "" if point["guidance"] is None else f", guidance {point['guidance']:g}"
+    name = f"{steps}{guided}, {point['width']} px"
+    factor = point["realtime_factor"]
+    return Point(name, factor, rate["rate"], rate["low"], rate["high"], strong=number == 0)
+
+
+def _clips(folder: Path, report: Mapping[str, Any]) -> str:
+    """The first clips, not selected, with their captions."""
+    clips = report.get("text", {}).get("clips", [])
+    cards = "".join(
+        f'<figure class="clip">{video(folder / clip["made"])}'
+        f"<figcaption>{escape(clip['caption'])} <small>item {clip['item']}, seed {clip['seed']}"
+        f"{'' if clip['wording'] == 'seen' else ', ' + escape(clip['wording'])}"
+        "</small></figcaption></figure>"
+        for clip in clips
+    )
+    if not cards:
+        return ""
+    note = "<p>The first questions of the benchmark, not selected.</p>"
+    return section("Clips", f'{note}<div class="gallery">{cards}</div>')
+
+
+def video(path: Path) -> str:
+    source = embedded(path.read_bytes(), "video/mp4")
+    return f'<video src="{source}" autoplay loop muted playsinline></video>'
+
+
+def _about(report: Mapping[str, Any]) -> str:
+    """What was run, and on what."""
+    facts = {
+        **report["hardware"],
+        "overcrank": report["overcrank"],
+        "suite": report["suite"]["name"],
+        **{key: "the model's own" if x is None else x for key, x in report["setting"].items()},
+        **{f"{name} hash": value[:16] for name, value in report["hashes"].items()},
+        "minutes": f"{report['seconds'] / 60:.1f}",
+    }
+    rows = "".join(
+        f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>"
+        for key, value in facts.items()
+    )
+    return section("How it was measured", f'<table class="facts">{rows}</table>')

@@ -1,0 +1,91 @@
+"""What a clip costs, and what quality it buys."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from overcrank.evaluate.adherence import Tally
+from overcrank.evaluate.shown import OnClip
+from overcrank.evaluate.suites import Setting, Studio
+from overcrank.metrics import mean_of
+from overcrank.runtime import peak_memory
+from overcrank.shapes import ClipSize
+from overcrank.toybox.bench import BenchItem
+from overcrank.toybox.recogniser import Recogniser
+
+STEPS = (2, 4, 8, 20)
+"""In the plot of quality and speed, beside the model's own."""
+
+
+def speed(studio: Studio, items: Sequence[BenchItem], on_clip: OnClip) -> dict[str, Any]:
+    """Seconds of each stage and the realtime factor of warm clips in the model's own size.
+
+    The first clip warms up and does not count. Memory is the peak of the whole process.
+    """
+    studio.make(items[0].caption, items[0].seed)
+    stages: dict[str, list[float]] = {}
+    factors = []
+    for number, item in enumerate(items):
+        report = studio.make(item.caption, item.seed).report
+        for name, seconds in report.seconds.items():
+            stages.setdefault(name, []).append(seconds)
+        factors.append(report.realtime_factor)
+        on_clip(number + 1, len(items))
+    size = studio.own_size
+    return {
+        "clips": len(items),
+        "size": {"frames": size.frames, "height": size.height, "width": size.width},
+        "realtime_factor": {
+            **mean_of(factors),
+            "median": median(factors),
+            "slowest": min(factors),
+            "fastest": max(factors),
+        },
+        "seconds": {name: median(values) for name, values in stages.items()},
+        "peak_memory": peak_memory(studio.pipe.hardware),
+    }
+
+
+def trade(
+    studio: Studio, recogniser: Recogniser, items: Sequence[BenchItem], on_clip: OnClip
+) -> list[dict[str, Any]]:
+    """Rates and the realtime factor of each of some settings: one point of the plot each."""
+    whole = studio.own_size
+    half = ClipSize(whole.frames, _half(whole.height), _half(whole.width))
+    settings = [(whole, setting) for setting in _settings(studio.setting)] + [
+        (half, studio.setting)
+    ]
+    points = []
+    for place, (size, setting) in enumerate(settings):
+        found, factors = Tally(), []
+        other = Studio(studio.pipe, setting)
+        for number, item in enumerate(items):
+            video = other.make(item.caption, item.seed, size)
+            found.add(item.scene, recogniser.read(video.frames, video.frame_rate))
+            factors.append(video.report.realtime_factor)
+            on_clip(place * len(items) + number + 1, len(settings) * len(items))
+        points.append(
+            {
+                **setting.to_dict(),
+                "width": size.width,
+                "height": size.height,
+                "frames": size.frames,
+                "realtime_factor": median(factors),
+                "rates": found.rates(),
+            }
+        )
+    return points
+
+
+def _settings(own: Setting) -> list[Setting]:
+    """The own one; then fewer and more steps, with the own guidance and without."""
+    return [own] + [
+        replace(own, steps=steps, guidance=guidance)
+        for steps in STEPS
+        for guidance in (own.guidance, 1.0)
+    ]
+
+
+def _half(side: int) -> int:
+    return max(32, side // 2 // 32 * 32)
