@@ -1,4 +1,4 @@
-"""What the autoencoder keeps of a clip, and what the model keeps of a picture."""
+"""What the autoencoder keeps of a clip, and what the model keeps of pictures and of a beginning."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overcrank.conditioning import Clip, Image
 from overcrank.evaluate.adherence import OnClip, Tally, clip_size, true_frames
-from overcrank.metrics import psnr
+from overcrank.metrics import mean_of, psnr
+from overcrank.metrics.seam import seam
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
 from overcrank.runtime import precision
+from overcrank.shapes import FRAMES_PER_CELL
 from overcrank.toybox.bench import BenchItem
 from overcrank.toybox.recogniser import Recogniser
 from overcrank.toybox.truth import truth
@@ -78,6 +81,75 @@ def picture_kept(
     }
 
 
+def keyframes_kept(
+    pipe: Pipeline, items: Sequence[BenchItem], on_clip: OnClip, sheet: list[Tensor], rows: int
+) -> dict[str, Any]:
+    """Clips from a caption, a picture for the middle and one for the last frame: are they there?
+
+    For `middle` and `last`, as in `picture_kept`: `psnr` of the clip's frame with the picture,
+    `psnr_round_trip` of the picture after the VAE alone. RequestError from a model that was
+    trained with pictures at frame 0 only: `pipe.model.advice.keyframes` says so.
+    """
+    count = clip_size(pipe).frames
+    places = {"middle": count // 2, "last": count - 1}
+    found: dict[str, list[float]] = {name: [] for name in places}
+    limit: dict[str, list[float]] = {name: [] for name in places}
+    for i, item in enumerate(items):
+        frames = true_frames(pipe, item.scene)
+        pictures = [Image(at=at, image=frames[at]) for at in places.values()]
+        video = pipe.generate(_request(pipe, item, pictures))
+        for name, at in places.items():
+            picture = frames[at : at + 1]
+            found[name].append(decibels(video.frames[at : at + 1], picture))
+            limit[name].append(decibels(round_trip(pipe, picture), picture))
+        if i < rows:
+            sheet += [frames, video.frames]
+        on_clip(i + 1, len(items))
+    return {
+        "items": len(items),
+        **{
+            name: {"psnr": mean_of(found[name]), "psnr_round_trip": mean_of(limit[name])}
+            for name in places
+        },
+    }
+
+
+def beginning_kept(
+    pipe: Pipeline, items: Sequence[BenchItem], on_clip: OnClip, sheet: list[Tensor], rows: int
+) -> dict[str, Any]:
+    """Clips that go on from the first third of the true one: is it kept, is there a seam?
+
+    `psnr` compares the frames that were given with those of the clip, `psnr_round_trip` with
+    themselves after the VAE alone. `seam` is `metrics.seam` at the first new frame, `seam_vae`
+    there in the whole true clip after the VAE, `seam_true` in the true clip; `change_ratio` how
+    much the new frames move, of what the true ones do.
+    """
+    given = clip_size(pipe).frames // 3 // FRAMES_PER_CELL * FRAMES_PER_CELL + 1
+    found: dict[str, list[float]] = {
+        name: []
+        for name in ("psnr", "psnr_round_trip", "seam", "seam_vae", "seam_true", "change_ratio")
+    }
+    for i, item in enumerate(items):
+        frames = true_frames(pipe, item.scene)
+        video = pipe.generate(_request(pipe, item, [Clip(frames=frames[:given])]))
+        seen = round_trip(pipe, frames)
+        found["psnr"].append(decibels(video.frames[:given], frames[:given]))
+        found["psnr_round_trip"].append(decibels(round_trip(pipe, frames[:given]), frames[:given]))
+        for name, clip in (("seam", video.frames), ("seam_vae", seen), ("seam_true", frames)):
+            found[name].append(seam(clip, given))
+        found["change_ratio"].append(
+            frame_change(video.frames[given:]) / max(frame_change(seen[given:]), 1e-6)
+        )
+        if i < rows:
+            sheet += [frames, video.frames]
+        on_clip(i + 1, len(items))
+    return {
+        "items": len(items),
+        "frames_given": given,
+        **{name: mean_of(values) for name, values in found.items()},
+    }
+
+
 def round_trip(pipe: Pipeline, frames: Tensor) -> Tensor:
     """Frames through the model's VAE: uint8 (F, H, W, 3) in and out."""
     video_BCFHW = _video(frames).movedim(-1, 0)[None].to(pipe.hardware.device)
@@ -99,6 +171,20 @@ def frame_change(frames: Tensor) -> float:
     """Mean absolute difference of neighbouring frames, in [0, 1]."""
     pixels = frames.float() / 255
     return float((pixels[1:] - pixels[:-1]).abs().mean())
+
+
+def _request(pipe: Pipeline, item: BenchItem, conditions: Sequence[Image | Clip]) -> Request:
+    """For a clip of the size and rate of the true one."""
+    size = clip_size(pipe)
+    return Request(
+        prompt=item.caption,
+        seed=item.seed,
+        conditions=conditions,
+        num_frames=size.frames,
+        height=size.height,
+        width=size.width,
+        frame_rate=pipe.model.defaults.frame_rate,
+    )
 
 
 def _video(frames: Tensor) -> Tensor:
