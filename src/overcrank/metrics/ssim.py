@@ -11,7 +11,6 @@ Axes: B batch, C colours, F frames, H W height and width, N planes of pixels.
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from overcrank.errors import SizeError
 
@@ -48,9 +47,15 @@ def _similar(frame_BCHW: Tensor, reference_BCHW: Tensor) -> Tensor:
 
 
 def _windowed(x_NHW: Tensor) -> Tensor:
-    """Gaussian means of each window, rows first, then columns."""
-    places = torch.arange(WINDOW, device=x_NHW.device) - WINDOW // 2
+    """Gaussian means of each window, rows first, then columns: faster as sums than as
+    convolutions of one channel."""
+    places = torch.arange(WINDOW) - WINDOW // 2
     row = torch.exp(-0.5 * (places / SIGMA).square())
-    row = row / row.sum()
-    rows = F.conv2d(x_NHW[:, None], row[None, None, :, None])
-    return F.conv2d(rows, row[None, None, None, :])[:, 0]
+    weights: list[float] = (row / row.sum()).tolist()
+    for axis in (1, 2):
+        count = x_NHW.shape[axis] - WINDOW + 1
+        total = x_NHW.narrow(axis, 0, count) * weights[0]
+        for place, weight in enumerate(weights[1:], 1):
+            total.add_(x_NHW.narrow(axis, place, count), alpha=weight)
+        x_NHW = total
+    return x_NHW
