@@ -15,7 +15,7 @@ from torch import Tensor
 
 from overcrank.metrics.frechet import Moments, frechet, moments
 from overcrank.toybox import Scene
-from overcrank.toybox.recogniser import NAMES, OF_ACTOR, SLOTS, SURE, Recogniser, prepare
+from overcrank.toybox.recogniser import NAMES, OF_ACTOR, SLOTS, Recogniser, prepare
 
 ASKED = ("colour", "shape", "motion", "ground")
 AT_ONCE = 32
@@ -72,12 +72,14 @@ def _look(
         ]
     finally:
         hook.remove()
-    scales = dict(zip(NAMES, recogniser.temperature.tolist(), strict=True))
+    logits = {name: torch.cat([answer[name] for answer in answers]) for name in answers[0]}
+    probabilities = recogniser.probabilities(logits)
+    sure = dict(zip(recogniser.config.asked, recogniser.sure.tolist(), strict=True))
     found = {}
     for name in ASKED:
-        logits = torch.cat([answer[name] for answer in answers]) / scales[name]
-        best = (logits[:, 0] if name in OF_ACTOR else logits).softmax(-1).max(-1)
-        found[name] = torch.where(best.values >= SURE, best.indices, -1)
+        probability = probabilities[name]
+        best = (probability[:, 0] if name in OF_ACTOR else probability).max(-1)
+        found[name] = torch.where(best.values >= sure[name], best.indices, -1)
     return torch.cat(features), found
 
 

@@ -1,20 +1,33 @@
 """The recogniser that ships: it reads true clips, and knows when it cannot."""
 
 import json
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from overcrank.errors import ModelError, RequestError
 from overcrank.shapes import ClipSize
 from overcrank.toybox.bench import BenchItem, bench
-from overcrank.toybox.recogniser import NAMES, OF_ACTOR, Recogniser, prepare
+from overcrank.toybox.recogniser import (
+    FIRST_ASKED,
+    NAMES,
+    NOT_READ,
+    OF_ACTOR,
+    OF_WORLD,
+    Recogniser,
+    RecogniserConfig,
+    prepare,
+)
 from overcrank.toybox.render import render
 
 SHIPPED = Path(str(files("overcrank.toybox"))) / "recogniser.safetensors"
+OF_SOLID = ("colour", "shape", "motion")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +41,7 @@ def right_names(recogniser: Recogniser, items: list[BenchItem], size: ClipSize, 
     for item in items:
         reading = recogniser.read(render(item.scene, size, rate), rate)
         (actor,) = item.scene.actors
-        right += sum(getattr(reading, name).name == getattr(actor, name) for name in OF_ACTOR)
+        right += sum(getattr(reading, name).name == getattr(actor, name) for name in OF_SOLID)
         right += reading.ground.name == item.scene.ground
     return right
 
@@ -62,8 +75,8 @@ def test_noise_leaves_it_unsure(recogniser: Recogniser, coarse: int) -> None:
     noise = torch.randint(0, 256, (49, 128 // coarse, 128 // coarse, 3), generator=dice)
     frames = noise.to(torch.uint8).repeat_interleave(coarse, 1).repeat_interleave(coarse, 2)
     reading = recogniser.read(frames, 24.0)
-    assert [getattr(reading, name).name for name in OF_ACTOR] == [None, None, None]
-    assert all(getattr(reading, name).probability < 0.5 for name in OF_ACTOR)
+    assert [getattr(reading, name).name for name in OF_SOLID] == [None, None, None]
+    assert all(getattr(reading, name).probability < 0.5 for name in OF_SOLID)
 
 
 def test_a_single_frame_can_be_read(recogniser: Recogniser) -> None:
@@ -77,8 +90,53 @@ def test_it_ships_small_with_its_score() -> None:
         metadata = file.metadata()
     score = json.loads(metadata["score"])
     assert metadata["format_version"] == "1"
-    assert set(score["through_vae"]) == set(NAMES)
+    assert set(score["through_vae"]) == set(FIRST_ASKED)
     assert all(rate >= 0.98 for rate in score["through_vae"].values())
+
+
+def small(**changes: Any) -> Recogniser:
+    torch.manual_seed(0)
+    config = RecogniserConfig(stem=(4, 8), depth=1, heads=2, dilations=(1,), layers=1)
+    return Recogniser(replace(config, **changes)).eval()
+
+
+def test_everything_that_is_asked_is_answered(tmp_path: Path) -> None:
+    network = small()
+    network.sure[:] = 0.0
+    save_file(network.state_dict(), tmp_path / "new.safetensors", network.metadata())
+    clip = render(bench()[0].scene, ClipSize(9, 64, 64))
+    reading = Recogniser.load(tmp_path / "new.safetensors").read(clip, 24.0)
+    for name in OF_WORLD:
+        assert getattr(reading, name).name in NAMES[name]
+    for solid in reading.solids:
+        assert all(getattr(solid, name).name in NAMES[name] for name in OF_ACTOR)
+        assert solid.centre is not None
+
+
+def test_a_name_has_its_own_threshold() -> None:
+    network = small()
+    clip = render(bench()[0].scene, ClipSize(9, 64, 64))
+    network.sure[:] = 0.0
+    network.sure[list(NAMES).index("ground")] = 1.0
+    reading = network.read(clip, 24.0)
+    assert reading.ground.name is None
+    assert reading.camera.name is not None
+
+
+def test_files_of_the_first_format_are_read(tmp_path: Path) -> None:
+    network = small(asked=FIRST_ASKED, centres=False)
+    tensors = {name: tensor for name, tensor in network.state_dict().items() if name != "sure"}
+    config = {name: value for name, value in asdict(network.config).items() if name != "asked"}
+    del config["centres"]
+    metadata = {"format_version": "1", "config": json.dumps(config)}
+    save_file(tensors, tmp_path / "old.safetensors", metadata)
+    read = Recogniser.load(tmp_path / "old.safetensors")
+    clip = render(bench()[0].scene, ClipSize(9, 64, 64))
+    assert read.read(clip, 24.0) == network.read(clip, 24.0)
+    assert read.read(clip, 24.0).camera == NOT_READ
+    save_file(tensors, tmp_path / "later.safetensors", {**metadata, "format_version": "3"})
+    with pytest.raises(ModelError, match="got format_version 3, right is 1 or 2"):
+        Recogniser.load(tmp_path / "later.safetensors")
 
 
 def test_time_is_sampled_by_the_clock_not_by_frames() -> None:

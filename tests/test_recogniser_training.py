@@ -1,26 +1,41 @@
 """How the recogniser learns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from overcrank import vae
+from overcrank.toybox.bench import readable
+from overcrank.toybox.motion import pose
 from overcrank.toybox.recogniser import FRAMES, NAMES, Recogniser, RecogniserConfig
 from overcrank.toybox.scene import sample_scene
 from overcrank.train import recogniser_clips
-from overcrank.train.recogniser import Mixture, calibrate, fit, loss_of, score
+from overcrank.train.recogniser import (
+    Mixture,
+    begun,
+    calibrate,
+    fit,
+    loss_of,
+    score,
+    surely_right,
+)
 from overcrank.train.recogniser_clips import (
     NONE,
     PIECE,
     Clips,
     Draw,
     draw,
+    held_out_draws,
     label,
     make_clips,
+    round_trip_draws,
     stored_clips,
     through,
+    training_draws,
 )
 from overcrank.train.spoil import UNSURE, spoil
 
@@ -38,6 +53,23 @@ def test_labels_stand_from_left_to_right() -> None:
     expected = [NAMES["colour"].index(actor.colour) for actor in actors]
     assert label(scene)["colour"].tolist() == [*expected, NONE]
     assert label(scene)["actors"] == 1
+
+
+def test_of_two_actors_one_stands_in_front_and_one_alone_has_no_rank() -> None:
+    front, back = NAMES["depth"].index("front"), NAMES["depth"].index("back")
+    for seed in range(4):
+        scene = sample_scene(seed, actors=2)
+        left, right = sorted(scene.actors, key=lambda actor: pose(actor, 0.0).x)
+        expected = [front, back, NONE] if left.z < right.z else [back, front, NONE]
+        assert label(scene)["depth"].tolist() == expected
+    assert label(sample_scene(0, actors=1))["depth"].tolist() == [NONE] * 3
+
+
+def test_nobody_is_asked_for_the_sky_seen_from_above() -> None:
+    scene = sample_scene(1)
+    sky = NAMES["sky"].index(scene.sky)
+    assert label(replace(scene, camera="pan"))["sky"] == sky
+    assert label(replace(scene, camera="above"))["sky"] == NONE
 
 
 def test_clips_have_the_length_that_is_looked_at() -> None:
@@ -71,12 +103,22 @@ def test_stored_clips_are_made_where_they_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recogniser_clips, "PER_SHARD", PIECE)
-    first = stored_clips(tmp_path, PIECE)
-    both = stored_clips(tmp_path, PIECE + 1)
+    first = stored_clips(tmp_path, training_draws, PIECE)
+    both = stored_clips(tmp_path, training_draws, PIECE + 1)
     (tmp_path / "0000.safetensors").unlink()
     assert torch.equal(both.frames[:PIECE], first.frames)
     assert not torch.equal(both.frames[PIECE:], first.frames)
-    assert torch.equal(stored_clips(tmp_path, 2 * PIECE).frames, both.frames)
+    assert torch.equal(stored_clips(tmp_path, training_draws, 2 * PIECE).frames, both.frames)
+
+
+def test_held_out_scenes_can_be_read_and_are_not_those_of_training() -> None:
+    held_out = held_out_draws(range(4))
+    assert [len(d.scene.actors) for d in held_out] == [1, 2, 1, 2]
+    assert all(readable(d.scene) for d in held_out)
+    assert held_out_draws(range(2, 4)) == held_out[2:]
+    trained = {d.scene.seed for d in training_draws(range(64)) + round_trip_draws(range(64))}
+    assert len(trained) == 128
+    assert not trained & {d.scene.seed for d in held_out}
 
 
 def test_a_mirrored_clip_has_mirrored_labels() -> None:
@@ -93,7 +135,7 @@ def test_a_mirrored_clip_has_mirrored_labels() -> None:
 
 def test_the_centre_of_an_actor_moves_with_it() -> None:
     frames, centre = torch.zeros(1, 2, 64, 64, 3, dtype=torch.uint8), torch.zeros(1, 3, 2, 2)
-    frames[0, :, 14:18, 38:42] = 255  # about column 40, row 16
+    frames[0, :, 10:22, 34:46] = 255  # about column 40, row 16
     centre[0, 0] = torch.tensor([0.25, -0.5])
     labels = {**clips(1, actors=1).labels, "centre": centre}
     for seed in range(4):
@@ -157,4 +199,26 @@ def test_calibration_widens_what_is_too_sure() -> None:
         network.heads["ground"].weight *= 200
     calibrate(network, made)
     assert network.temperature[list(NAMES).index("ground")] > 1
-    assert set(score(network, made)) == set(NAMES)
+    found = score(network, made)
+    assert set(found) == {"24", "13"}
+    assert set(found["24"]) == set(NAMES)
+    assert found["24"]["shape"]["total"] == 4
+
+
+def test_sure_is_what_is_right_often_enough() -> None:
+    probability = torch.linspace(1, 0.001, 1000)
+    right = torch.ones(1000, dtype=torch.bool)
+    assert surely_right(probability, right) == 0
+    right[600::2] = False
+    assert surely_right(probability, right) == pytest.approx(0.394, abs=0.002)
+    assert surely_right(probability, ~right.logical_or(right)) == pytest.approx(1)
+
+
+def test_training_goes_on_from_a_file_that_knew_less(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    old = Recogniser(replace(SMALL, asked=("colour", "actors"), centres=False))
+    save_file(old.state_dict(), tmp_path / "old.safetensors", old.metadata())
+    network = begun(tmp_path / "old.safetensors")
+    assert network.config == SMALL
+    assert torch.equal(network.heads["colour"].weight, old.heads["colour"].weight)
+    assert len(network.sure) == len(NAMES)

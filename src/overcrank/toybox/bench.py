@@ -96,7 +96,7 @@ def _choose(actors: int) -> Iterator[Scene]:
             return
         scene = sample_scene(seed, split="test", actors=actors)
         wanted = used + Counter(_features(scene))
-        if all(wanted[name] <= share[name] for name in wanted) and _readable(scene):
+        if all(wanted[name] <= share[name] for name in wanted) and readable(scene):
             used = wanted
             chosen += 1
             yield scene
@@ -109,7 +109,7 @@ def _features(scene: Scene) -> Iterator[str]:
     yield "still camera" if scene.camera == "still" else "moving camera"
 
 
-def _readable(scene: Scene) -> bool:
+def readable(scene: Scene) -> bool:
     """Colours differ, and every actor is mostly in view for two seconds and for all five."""
     if len({actor.colour for actor in scene.actors}) < len(scene.actors):
         return False

@@ -24,25 +24,43 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from overcrank.errors import ModelError, RequestError
-from overcrank.toybox.scene import COLOURS, GROUNDS, MOTIONS, SHAPES
+from overcrank.toybox.recogniser_layers import Conv, Look, Residual, TimeConv, with_hints
+from overcrank.toybox.scene import (
+    CAMERAS,
+    COLOURS,
+    GROUNDS,
+    MOTIONS,
+    SHAPES,
+    SIZES,
+    SKIES,
+    TEXTURES,
+)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Format 1 has the same network, answers `FIRST_ASKED` alone and is sure from `SURE` on."""
 RATE = 6.0
 """Frames a second that are looked at."""
 FRAMES = 24
 SIDE = 64
 SLOTS = 3
 SURE = 0.5
-"""An answer less probable than this is "unsure"."""
+"""An answer less probable than this is "unsure", whatever a file says."""
 NAMES: dict[str, tuple[str, ...]] = {
     "colour": COLOURS,
     "shape": SHAPES,
     "motion": MOTIONS,
     "ground": GROUNDS,
     "actors": ("1", "2", "3"),
+    "size": SIZES,
+    "texture": TEXTURES,
+    "depth": ("front", "middle", "back"),
+    "sky": SKIES,
+    "camera": CAMERAS,
 }
-OF_ACTOR = ("colour", "shape", "motion")
-OF_WORLD = ("ground", "actors")
+"""What is asked, and the answers; "depth" is how near an actor stands, among several."""
+FIRST_ASKED = ("colour", "shape", "motion", "ground", "actors")
+OF_ACTOR = ("colour", "shape", "motion", "size", "texture", "depth")
+OF_WORLD = ("ground", "actors", "sky", "camera")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +71,21 @@ class Answer:
     probability: float
 
 
+NOT_READ = Answer(None, 0.0)
+"""What a file of format 1 says of what it does not know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """What one actor is."""
+    """What one actor is; `centre` is (column, row) at the beginning, in parts of the frame."""
 
     colour: Answer
     shape: Answer
     motion: Answer
+    size: Answer = NOT_READ
+    texture: Answer = NOT_READ
+    depth: Answer = NOT_READ
+    centre: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +95,8 @@ class Reading:
     solids: tuple[Solid, ...]
     ground: Answer
     actors: Answer
+    sky: Answer = NOT_READ
+    camera: Answer = NOT_READ
 
     @property
     def colour(self) -> Answer:
@@ -87,13 +115,15 @@ class Reading:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecogniserConfig:
     """`stem` are the widths of the stages that each halve height and width; each has `depth`
-    residual convolutions."""
+    residual convolutions. `asked` are the names it answers, `centres` says if it knows places."""
 
     stem: tuple[int, ...] = (64, 88)
     depth: int = 2
     heads: int = 4
     dilations: tuple[int, ...] = (1, 2, 4)
     layers: int = 2
+    asked: tuple[str, ...] = tuple(NAMES)
+    centres: bool = True
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -106,6 +136,7 @@ class Recogniser(nn.Module):
     """`read` takes frames as they are; `forward` takes what `prepare` makes of them."""
 
     temperature: Tensor
+    sure: Tensor
 
     def __init__(self, config: RecogniserConfig) -> None:
         super().__init__()
@@ -113,14 +144,17 @@ class Recogniser(nn.Module):
         width = config.stem[-1]
         layers: list[nn.Module] = []
         for n, m in zip((27, *config.stem[:-1]), config.stem, strict=True):
-            layers += [_Conv(n, m, stride=2), *(_Residual(m) for _ in range(config.depth))]
+            layers += [Conv(n, m, stride=2), *(Residual(m) for _ in range(config.depth))]
         self.stem = nn.Sequential(*layers)
-        self.time = nn.ModuleList(_TimeConv(width, dilation) for dilation in config.dilations)
+        self.time = nn.ModuleList(TimeConv(width, dilation) for dilation in config.dilations)
         self.queries_SD = nn.Parameter(torch.randn(SLOTS + 1, width))
-        self.look = nn.ModuleList(_Look(width, config.heads) for _ in range(config.layers))
+        self.look = nn.ModuleList(Look(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(NAMES[name])) for name in NAMES})
-        self.register_buffer("temperature", torch.ones(len(NAMES)))
+        asked = config.asked
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(NAMES[name])) for name in asked})
+        self.centre = nn.Linear(width, 2) if config.centres else None
+        self.register_buffer("temperature", torch.ones(len(asked)))
+        self.register_buffer("sure", torch.full((len(asked),), SURE))
 
     @classmethod
     def load(cls, path: str | PathLike[str] | None = None) -> Self:
@@ -137,12 +171,16 @@ class Recogniser(nn.Module):
                 f"{source} cannot be read as a recogniser ({error}): give a .safetensors file "
                 "that the recogniser's training wrote"
             ) from error
-        if metadata.get("format_version") != str(FORMAT_VERSION):
+        version, config = metadata.get("format_version"), json.loads(metadata.get("config", "{}"))
+        if version not in ("1", str(FORMAT_VERSION)):
             raise ModelError(
                 f"{source} has a format this version does not read: got format_version "
-                f"{metadata.get('format_version')}, right is {FORMAT_VERSION}"
+                f"{version}, right is 1 or {FORMAT_VERSION}"
             )
-        network = cls(RecogniserConfig.from_dict(json.loads(metadata["config"])))
+        if version == "1":
+            config |= {"asked": list(FIRST_ASKED), "centres": False}
+            tensors["sure"] = torch.full((len(FIRST_ASKED),), SURE)
+        network = cls(RecogniserConfig.from_dict(config))
         try:
             network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except RuntimeError as error:
@@ -159,21 +197,31 @@ class Recogniser(nn.Module):
     def read(self, frames: Tensor, frame_rate: float) -> Reading:
         """Read one clip: uint8 (F, H, W, 3) of any length and size."""
         logits = self(prepare(frames, frame_rate)[None])
-        scales = dict(zip(NAMES, self.temperature.tolist(), strict=True))
-        slots = {
-            name: (logits[name] / scales[name]).softmax(-1)[0].reshape(-1, len(NAMES[name]))
-            for name in NAMES
-        }
-        world = {name: _answer(name, slots[name][0]) for name in OF_WORLD}
-        count = int(slots["actors"][0].argmax()) + 1
+        centres = ((logits.pop("centre")[0] + 1) / 2).tolist() if self.centre else None
+        found: dict[str, list[Answer]] = {}
+        for name, chance in self.probabilities(logits).items():
+            sure = float(self.sure[self.config.asked.index(name)])
+            found[name] = [
+                _answer(name, each, sure) for each in chance[0].reshape(-1, len(NAMES[name]))
+            ]
+        count = int(logits["actors"][0].argmax()) + 1
         solids = tuple(
-            Solid(**{name: _answer(name, slots[name][i]) for name in OF_ACTOR})
+            Solid(
+                **{name: found[name][i] for name in OF_ACTOR if name in found},
+                centre=tuple(centres[i]) if centres else None,
+            )
             for i in range(count)
         )
-        return Reading(solids, world["ground"], world["actors"])
+        return Reading(solids, **{name: found[name][0] for name in OF_WORLD if name in found})
+
+    def probabilities(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `forward` gives, "centre" left out, as calibrated probabilities."""
+        scales = dict(zip(self.config.asked, self.temperature.tolist(), strict=True))
+        return {name: (logits[name] / scales[name]).softmax(-1) for name in self.config.asked}
 
     def forward(self, clip_BCFHW: Tensor) -> dict[str, Tensor]:
-        """Logits (B, S, names) of what actors have, (B, names) of what the world has.
+        """Logits (B, S, names) of what actors have, (B, names) of what the world has, and
+        "centre" (B, S, 2): x and y of actors in the first frame, in [-1, 1] inside of it.
 
         `clip_BCFHW` is RGB in [-1, 1], the shorter side `SIDE`, `RATE` frames a second.
         """
@@ -182,7 +230,7 @@ class Recogniser(nn.Module):
     def cells(self, clip_BCFHW: Tensor) -> Tensor:
         """What is seen in each cell of 8 x 8 pixels, and how it changes: (B, F, D, H, W)."""
         batch = len(clip_BCFHW)
-        x = rearrange(_with_hints(clip_BCFHW), "b f c h w -> (b f) c h w")
+        x = rearrange(with_hints(clip_BCFHW, FRAMES), "b f c h w -> (b f) c h w")
         x = self.stem(x.to(memory_format=torch.channels_last))
         height, width = x.shape[2:]
         x_BNFC = rearrange(x, "(b f) c h w -> b (h w) f c", b=batch)
@@ -197,10 +245,12 @@ class Recogniser(nn.Module):
         for layer in self.look:
             slots_BSD = layer(slots_BSD, cells_BND)
         slots_BSD = self.norm(slots_BSD)
-        return {
-            name: head(slots_BSD[:, :SLOTS] if name in OF_ACTOR else slots_BSD[:, SLOTS]).float()
+        actors_BSD, world_BD = slots_BSD[:, :SLOTS], slots_BSD[:, SLOTS]
+        answers = {
+            name: head(actors_BSD if name in OF_ACTOR else world_BD).float()
             for name, head in self.heads.items()
         }
+        return answers if self.centre is None else answers | {"centre": self.centre(actors_BSD)}
 
 
 def prepare(frames: Tensor, frame_rate: float) -> Tensor:
@@ -223,94 +273,7 @@ def prepare(frames: Tensor, frame_rate: float) -> Tensor:
     return rearrange(video_FCHW, "f c h w -> c f h w")
 
 
-def _answer(name: str, probabilities: Tensor) -> Answer:
+def _answer(name: str, probabilities: Tensor, sure: float) -> Answer:
     best = int(probabilities.argmax())
     probability = float(probabilities[best])
-    return Answer(NAMES[name][best] if probability >= SURE else None, probability)
-
-
-def _with_hints(clip_BCFHW: Tensor) -> Tensor:
-    """Squares of 2 x 2 pixels become one: (B, F, 27, H, W) of colours, what changed since the
-    frame before, and when and where it is."""
-    batch, _, frames = clip_BCFHW.shape[:3]
-    before = torch.cat([clip_BCFHW[:, :, :1], clip_BCFHW[:, :, :-1]], dim=2)
-    seen = rearrange(
-        torch.cat([clip_BCFHW, 2 * (clip_BCFHW - before)], 1), "b c f h w -> b f c h w"
-    )
-    seen = F.pad(seen, (0, seen.shape[4] % 2, 0, seen.shape[3] % 2))
-    seen = F.pixel_unshuffle(seen, 2)
-    high, wide = seen.shape[3:]
-    short = min(high, wide)
-    axes = [
-        torch.arange(frames, device=seen.device) / FRAMES,
-        *((torch.arange(n, device=seen.device) + 0.5 - n / 2) / short for n in (high, wide)),
-    ]
-    where = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=1)
-    return torch.cat([seen, where.expand(batch, -1, -1, -1, -1)], dim=2)
-
-
-class _Conv(nn.Sequential):
-    """3 x 3 convolution, normalisation, activation."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.SiLU(),
-        )
-
-
-class _Residual(nn.Module):
-    """A convolution that adds to what it is given."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = _Conv(width, width)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW + self.conv(x_BCHW)
-
-
-class _TimeConv(nn.Module):
-    """Each cell on its own: how it changes over three frames."""
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.norm = nn.LayerNorm(width)
-        self.taps = nn.Parameter(torch.randn(3, width) / 3**0.5)
-        self.mix = nn.Linear(width, width)
-
-    def forward(self, x_BNFC: Tensor) -> Tensor:
-        frames = x_BNFC.shape[2]
-        y = F.pad(self.norm(x_BNFC), (0, 0, self.dilation, self.dilation))
-        parts = (
-            y[:, :, i * self.dilation :][:, :, :frames] * tap for i, tap in enumerate(self.taps)
-        )
-        return F.silu(self.mix(sum(parts, torch.zeros_like(x_BNFC))))
-
-
-class _Look(nn.Module):
-    """Slots look at the cells, then at each other."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_cells, self.norm_slots = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.norm_inner, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.inner_in, self.inner_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, slots_BSD: Tensor, cells_BND: Tensor) -> Tensor:
-        key, value = self.key_value(self.norm_cells(cells_BND)).chunk(2, -1)
-        seen = self._attend(self.query(self.norm_slots(slots_BSD)), key, value)
-        slots_BSD = slots_BSD + self.out(seen)
-        inner = self._attend(*self.inner_in(self.norm_inner(slots_BSD)).chunk(3, -1))
-        slots_BSD = slots_BSD + self.inner_out(inner)
-        return slots_BSD + self.mlp(self.norm_mlp(slots_BSD))
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        q, k, v = (rearrange(x, "b n (a k) -> b a n k", a=self.heads) for x in (query, key, value))
-        return rearrange(F.scaled_dot_product_attention(q, k, v), "b a n k -> b n (a k)")
+    return Answer(NAMES[name][best] if probability >= sure else None, probability)

@@ -13,7 +13,7 @@ Axes: B batch, C channels, F frames, H W pixels, S slots.
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,15 +27,28 @@ from torch.nn import functional
 from overcrank.runtime import choose
 from overcrank.toybox import recogniser as names
 from overcrank.toybox.recogniser import NAMES, OF_ACTOR
-from overcrank.train.recogniser_clips import NONE, Clips, held_out, stored_clips
+from overcrank.train.recogniser_clips import (
+    NONE,
+    Clips,
+    held_out_draws,
+    round_trip_draws,
+    stored_clips,
+    training_draws,
+)
 from overcrank.train.spoil import UNSURE, spoil
 from overcrank.vae import VAE
 from overcrank.weights import load_component
 from overcrank.weights.files import write_atomically
 
-LENGTHS = (24, 24, 24, 14)
-"""Frames of the batches, in turn: whole clips, and beginnings. Few frames far apart would teach
-shapes faster, but at the cost of motion."""
+LENGTHS = (24, 24, 13)
+"""Frames of the batches, in turn: of whole clips, and of the first two seconds. Few frames far
+apart would teach shapes faster, but at the cost of motion."""
+READ_AT = (24, 13)
+"""Frames looked at in clips of at least four seconds, and of two."""
+AIM = 0.995
+"""Part of the sure answers that should be right."""
+PER_NAME = ("temperature", "sure")
+"""What calibration sets."""
 ROUND_TRIPS = 0.45
 """Part of each batch that has been through the autoencoder."""
 SETTLED = 0.75
@@ -46,6 +59,8 @@ def loss_of(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     """Cross-entropy summed over names; the aim of an UNSURE label is the uniform distribution."""
     terms = []
     for name, scores in logits.items():
+        if name == "centre":
+            continue
         log = scores.float().log_softmax(-1).flatten(0, -2)
         aim = labels[name].flatten()
         picked = log.gather(1, aim.clamp(min=0)[:, None])[:, 0]
@@ -53,6 +68,13 @@ def loss_of(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
         asked = aim != NONE
         terms.append((each * asked).sum() / asked.sum().clamp(min=1))
     return torch.stack(terms).sum()
+
+
+def centre_loss(centres_BSX: Tensor, labels: dict[str, Tensor]) -> Tensor:
+    """Mean distance between read and true first places of actors, along x plus along y."""
+    there_BS = labels["shape"] >= 0
+    away_BS = (centres_BSX.float() - labels["centre"][:, :, 0]).abs().sum(-1)
+    return (away_BS * there_BS).sum() / there_BS.sum().clamp(min=1)
 
 
 class _Guide(nn.Module):
@@ -124,7 +146,9 @@ def fit(
         video, labels = spoil(picked.frames[:, :frames], picked.labels, dice)
         with mixed:
             cells_BFDHW = network.cells(video)
-            loss = loss_of(network.answer(cells_BFDHW), labels) + guide(cells_BFDHW, labels)
+            answers = network.answer(cells_BFDHW)
+            loss = loss_of(answers, labels) + centre_loss(answers["centre"], labels)
+            loss = loss + guide(cells_BFDHW, labels)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -158,30 +182,60 @@ def settle(network: names.Recogniser, mixture: Mixture, batch: int, passes: int 
 
 @torch.no_grad()
 def calibrate(network: names.Recogniser, clips: Clips) -> None:
-    """Set the temperature of each name to the one under which the right names are likeliest."""
-    logits = _logits(network, clips)
-    for i, name in enumerate(NAMES):
+    """Set, for each name, the temperature under which the right names are likeliest, and the
+    least probability from which on at least `AIM` of the answers are right."""
+    parts = [_logits(network, clips, frames) for frames in READ_AT]
+    for i, name in enumerate(network.config.asked):
+        label = torch.cat([clips.labels[name].flatten()] * len(parts))
+        logits = torch.cat([part[name].flatten(0, -2) for part in parts])[label >= 0]
+        label = label[label >= 0]
         losses = {
-            t / 20: float(loss_of({name: logits[name] / (t / 20)}, clips.labels))
-            for t in range(10, 81)
+            t / 20: float(functional.cross_entropy(logits / (t / 20), label)) for t in range(10, 81)
         }
         network.temperature[i] = min(losses, key=losses.__getitem__)
+        best = (logits / network.temperature[i]).softmax(-1).max(-1)
+        network.sure[i] = max(names.SURE, surely_right(best.values, best.indices == label))
+
+
+def surely_right(probability_N: Tensor, right_N: Tensor) -> float:
+    """The least probability from which on at least `AIM` of the answers are right: halfway to the
+    next that is too uncertain; 0 if all may count, 1 if none."""
+    order = probability_N.argsort(descending=True)
+    rate = right_N[order].double().cumsum(0) / torch.arange(1, len(order) + 1, device=order.device)
+    count = int((rate >= AIM).nonzero().max()) + 1 if (rate >= AIM).any() else 0
+    if count == len(order):
+        return 0.0
+    least = float(probability_N[order[count - 1]]) if count else 1.0
+    return (least + float(probability_N[order[count]])) / 2
 
 
 @torch.no_grad()
-def score(network: names.Recogniser, clips: Clips) -> dict[str, float]:
-    """Part of the clips, of one actor each, that are read right and surely, by name."""
-    found = {}
-    for i, (name, logits) in enumerate(_logits(network, clips).items()):
-        sure, best = (logits / network.temperature[i]).softmax(-1).max(-1)
-        right = (best == clips.labels[name]) & (sure >= names.SURE)
-        found[name] = (right[:, 0] if name in OF_ACTOR else right).float().mean().item()
+def score(network: names.Recogniser, clips: Clips) -> dict[str, dict[str, dict[str, float]]]:
+    """By frames looked at and by name: the part of answers that are right if all count, the part
+    that are sure, and the part of these that are right; and of how many."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for frames in READ_AT:
+        probabilities = network.probabilities(_logits(network, clips, frames))
+        found[str(frames)] = {}
+        for i, (name, probability) in enumerate(probabilities.items()):
+            asked = clips.labels[name] >= 0
+            best, label = probability[asked].max(-1), clips.labels[name][asked]
+            right, sure = best.indices == label, best.values >= network.sure[i]
+            found[str(frames)][name] = {
+                "right": right.float().mean().item(),
+                "sure": sure.float().mean().item(),
+                "right_when_sure": right[sure].float().mean().item(),
+                "total": len(label),
+            }
     return found
 
 
-def _logits(network: names.Recogniser, clips: Clips) -> dict[str, Tensor]:
-    parts = [network(piece.movedim(-1, 1).float() / 127.5 - 1) for piece in clips.frames.split(32)]
-    return {name: torch.cat([part[name] for part in parts]) for name in NAMES}
+def _logits(network: names.Recogniser, clips: Clips, frames: int) -> dict[str, Tensor]:
+    parts = [
+        network(piece.movedim(-1, 1).float() / 127.5 - 1)
+        for piece in clips.frames[:, :frames].split(32)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _picks(of: int, count: int, dice: torch.Generator) -> Tensor:
@@ -196,15 +250,19 @@ def _mixed(device: torch.device) -> torch.autocast:
 def _mixture(options: argparse.Namespace, vae: VAE | None, device: torch.device) -> Mixture:
     """The training clips, as bytes on the device."""
     folder, processes = options.folder, options.processes
-    rendered = stored_clips(folder / "rendered", options.clips, processes=processes)
+    rendered = stored_clips(folder / "rendered", training_draws, options.clips, processes=processes)
     if vae is None:
         return Mixture([rendered.to(device)], [1.0])
-    seen = stored_clips(folder / "round-trips", options.round_trips, vae, processes)
+    count = options.round_trips
+    seen = stored_clips(folder / "round-trips", round_trip_draws, count, vae, processes)
     return Mixture([rendered.to(device), seen.to(device)], [1 - ROUND_TRIPS, ROUND_TRIPS])
 
 
 def _write(network: names.Recogniser, path: Path, extra: dict[str, str]) -> None:
-    tensors = {name: tensor.half().cpu() for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: (tensor.float() if name in PER_NAME else tensor.half()).cpu()
+        for name, tensor in network.state_dict().items()
+    }
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, {**network.metadata(), **extra})
         temporary.chmod(0o644)  # save_file leaves it readable for its owner alone
@@ -220,7 +278,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1700, help="0 only calibrates and scores")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--batch", type=int, default=16, help="clips; try 192 on an accelerator")
-    parser.add_argument("--score-on", type=int, default=512)
+    parser.add_argument("--score-on", type=int, default=384, help="and half as many calibrate")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processes", type=int, default=0, help="that render; 0: this one")
     return parser.parse_args()
@@ -235,10 +293,7 @@ def main() -> None:
     vae = load_component(options.vae, "vae") if options.vae else None
     if vae is not None:
         hardware.place(vae)
-    network = names.Recogniser(names.RecogniserConfig())
-    if options.start:
-        network = names.Recogniser.load(options.start)
-    network.to(hardware.device)
+    network = begun(options.start).to(hardware.device)
     options.folder.mkdir(parents=True, exist_ok=True)
     weights = options.folder / "recogniser.safetensors"
     with (options.folder / "metrics.jsonl").open("a") as log:
@@ -253,17 +308,42 @@ def main() -> None:
             fit(network, mixture, options.steps, write, lr=options.lr, batch=options.batch)
             _write(network, weights, {})
         network.half().float()  # what the file holds is what is judged
-        count = options.score_on
-
-        def unseen(numbers: range, through: VAE | None) -> Clips:
-            return held_out(numbers, through, options.processes).to(hardware.device)
-
-        calibrate(network, unseen(range(count, count + count // 4), vae))
-        result = {"renders": score(network, unseen(range(count), None))}
-        if vae is not None:
-            result["through_vae"] = score(network, unseen(range(count), vae))
+        result = _judge(network, options, vae)
         write(result)
-    _write(network, weights, {"score": json.dumps(result), "scored_on": str(count)})
+    _write(network, weights, {"score": json.dumps(result)})
+
+
+def begun(start: Path | None) -> names.Recogniser:
+    """The network to train: new, or with the weights of a file; what that lacks is new."""
+    if start is None:
+        return names.Recogniser(names.RecogniserConfig())
+    old = names.Recogniser.load(start)
+    config = replace(old.config, asked=tuple(NAMES), centres=True)
+    network = names.Recogniser(config)
+    known = {name: tensor for name, tensor in old.state_dict().items() if name not in PER_NAME}
+    network.load_state_dict(known, strict=False)
+    return network
+
+
+def _judge(
+    network: names.Recogniser, options: argparse.Namespace, vae: VAE | None
+) -> dict[str, Any]:
+    """Calibrate on the last third of the held-out clips, score on the others."""
+    count = options.score_on
+    device = network.queries_SD.device
+
+    def unseen(name: str, through: VAE | None) -> tuple[Clips, Clips]:
+        folder, total = options.folder / name, count + count // 2
+        clips = stored_clips(folder, held_out_draws, total, through, options.processes).to(device)
+        return clips[slice(count)], clips[slice(count, total)]
+
+    renders, renders_left = unseen("held-out", None)
+    if vae is None:
+        calibrate(network, renders_left)
+        return {"renders": score(network, renders)}
+    seen, seen_left = unseen("held-out-round-trips", vae)
+    calibrate(network, Clips.cat([renders_left, seen_left]))
+    return {"renders": score(network, renders), "through_vae": score(network, seen)}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Axes: B batch, C channels, F frames, H W pixels, S slots.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -19,10 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from overcrank.runtime import choose, precision
 from overcrank.shapes import ClipSize
+from overcrank.toybox.bench import readable
 from overcrank.toybox.motion import pose
 from overcrank.toybox.recogniser import FRAMES, NAMES, OF_ACTOR, RATE, SIDE, SLOTS, prepare
 from overcrank.toybox.render import render
-from overcrank.toybox.scene import Scene, sample_scene
+from overcrank.toybox.scene import CAMERAS, Scene, sample_scene
 from overcrank.toybox.truth import tracks
 from overcrank.train.spoil import UNSURE
 from overcrank.vae import VAE
@@ -37,6 +38,8 @@ the pairs that training scenes never show, or it would read them wrong. bench-v1
 ROUND_TRIPS = TRAINING + 2**39
 HELD_OUT = 2**41
 """First seed of the test split that calibrates and scores."""
+HELD_OUT_STEP = 64
+"""Seeds that each of those scenes may be looked for in."""
 NONE = -100
 """Label of a slot that nobody stands in."""
 
@@ -44,12 +47,14 @@ NONE = -100
 @dataclass(frozen=True, slots=True)
 class Clips:
     """uint8 (B, F, H, W, 3) with labels (B, S) for each name of an actor, (B,) of the world, and
-    "centre" (B, S, F, 2), where actors are: x and y in [-1, 1] while inside of the frame."""
+    "centre" (B, S, F, 2), where actors are: x and y in [-1, 1] while inside of the frame.
+    NONE is the label of what is not there: an actor, its rank where there is one, the sky seen
+    from above."""
 
     frames: Tensor
     labels: dict[str, Tensor]
 
-    def __getitem__(self, picks: Tensor) -> "Clips":
+    def __getitem__(self, picks: Tensor | slice) -> "Clips":
         return Clips(
             self.frames[picks], {name: label[picks] for name, label in self.labels.items()}
         )
@@ -78,13 +83,41 @@ class Draw:
     sigma: float
 
 
-def draw(seed: int, *, single: bool = False) -> Draw:
-    """Single actors: always, or in 80 % of clips of which a few show an empty scene."""
+def draw(seed: int) -> Draw:
+    """One, two and three actors (40, 45 and 12 % of clips) or an empty scene. In half of the
+    clips the camera moves or looks from above: four times as often as in scenes for models."""
     dice = random.Random(seed)
-    actors = 1 if single or dice.random() < 0.5 else None
-    scene = sample_scene(seed, split="test", actors=actors)
-    if not single and dice.random() < 0.03:
+    count = dice.choices((0, 1, 2, 3), (3, 40, 45, 12))[0]
+    scene = sample_scene(seed, split="test", actors=count or 1)
+    if count == 0:
         scene = replace(scene, actors=())
+    if dice.random() < 0.4:
+        scene = replace(scene, camera=dice.choice(CAMERAS[1:]))
+    return _drawn(scene, dice)
+
+
+def training_draws(numbers: range) -> list[Draw]:
+    """Of plain renders."""
+    return [draw(TRAINING + number) for number in numbers]
+
+
+def round_trip_draws(numbers: range) -> list[Draw]:
+    """Of clips to learn from that go through an autoencoder."""
+    return [draw(ROUND_TRIPS + number) for number in numbers]
+
+
+def held_out_draws(numbers: range) -> list[Draw]:
+    """One actor and two in turn, on scenes that can be read as well as those of a benchmark."""
+    draws = []
+    for number in numbers:
+        seed = HELD_OUT + number * HELD_OUT_STEP
+        while not readable(scene := sample_scene(seed, split="test", actors=1 + number % 2)):
+            seed += 1
+        draws.append(_drawn(scene, random.Random(seed)))
+    return draws
+
+
+def _drawn(scene: Scene, dice: random.Random) -> Draw:
     return Draw(scene, dice.uniform(0.8, 1.25), dice.choice((0.0, 0.05, 0.1)))
 
 
@@ -95,9 +128,17 @@ def label(scene: Scene, rate: float = RATE) -> dict[str, Tensor]:
     labels = {
         name: torch.tensor([NAMES[name].index(getattr(actor, name)) for actor in actors] + empty)
         for name in OF_ACTOR
+        if name != "depth"
     }
+    ranks = [sum(other.z < actor.z for other in actors) for actor in actors]
+    if len(actors) == 2:
+        ranks = [2 * rank for rank in ranks]
+    labels["depth"] = torch.tensor((ranks if len(actors) > 1 else [NONE] * len(actors)) + empty)
     labels["ground"] = torch.tensor(NAMES["ground"].index(scene.ground))
     labels["actors"] = torch.tensor(len(actors) - 1 if actors else UNSURE)
+    seen_from_above = scene.camera == "above"
+    labels["sky"] = torch.tensor(NONE if seen_from_above else NAMES["sky"].index(scene.sky))
+    labels["camera"] = torch.tensor(NAMES["camera"].index(scene.camera))
     labels["centre"] = torch.zeros(SLOTS, FRAMES, 2)
     in_order = replace(scene, actors=tuple(actors))
     for slot, track in enumerate(tracks(in_order, ClipSize(FRAMES + 1, SIDE, SIDE), rate)):
@@ -160,26 +201,28 @@ def through(vae: VAE, frames_BFHWC: Tensor, piece: Sequence[Draw]) -> Tensor:
     return _pixels(output_BCFHW.float().movedim(1, 0))
 
 
-def stored_clips(folder: Path, count: int, vae: VAE | None = None, processes: int = 0) -> Clips:
-    """At least `count` training clips from the shards in `folder`, made where they are missing."""
+def stored_clips(
+    folder: Path,
+    draws: Callable[[range], list[Draw]],
+    count: int,
+    vae: VAE | None = None,
+    processes: int = 0,
+) -> Clips:
+    """The first `count` of some clips, or a few more, from the shards in `folder`; shards that
+    are missing are made."""
     folder.mkdir(parents=True, exist_ok=True)
-    shards = [folder / f"{number:04d}.safetensors" for number in range(-(-count // PER_SHARD))]
-    missing = [number for number, path in enumerate(shards) if not path.exists()]
-    first = TRAINING if vae is None else ROUND_TRIPS
-    seeds = [first + number * PER_SHARD + i for number in missing for i in range(PER_SHARD)]
-    pieces = make_clips([draw(seed) for seed in seeds], vae, processes)
-    for number in missing:
+    shards = {
+        folder / f"{first // PER_SHARD:04d}.safetensors": range(first, first + PER_SHARD)
+        for first in range(0, count, PER_SHARD)
+    }
+    missing = {path: numbers for path, numbers in shards.items() if not path.exists()}
+    pieces = make_clips([d for each in missing.values() for d in draws(each)], vae, processes)
+    for path in missing:
         clips = Clips.cat(list(islice(pieces, PER_SHARD // PIECE)))
-        with write_atomically(shards[number]) as temporary:
+        with write_atomically(path) as temporary:
             save_file({"frames": clips.frames, **clips.labels}, temporary)
     found = [load_file(path) for path in shards]
     return Clips.cat([Clips(tensors.pop("frames"), tensors) for tensors in found])
-
-
-def held_out(numbers: range, vae: VAE | None = None, processes: int = 0) -> Clips:
-    """Scenes of one actor that training never sees."""
-    draws = [draw(HELD_OUT + number, single=True) for number in numbers]
-    return Clips.cat(list(make_clips(draws, vae, processes)))
 
 
 def _pixels(video: Tensor) -> Tensor:

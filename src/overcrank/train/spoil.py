@@ -33,8 +33,8 @@ def spoil(
     shift_B2, zoom_B2 = theta_B23[:, :, 2], theta_B23.diagonal(dim1=1, dim2=2)
     labels["centre"] = (labels["centre"] - shift_B2[:, None, None]) / zoom_B2[:, None, None]
     video_BCFHW = _smeared(video_BCFHW, _chance(len(video_BCFHW), 0.3, dice))
-    for side in (44, 32, 24):
-        chosen = _chance(len(video_BCFHW), 0.1, dice).nonzero()[:, 0]
+    for side in (44, 32, 24, 16, 10):
+        chosen = _chance(len(video_BCFHW), 0.08, dice).nonzero()[:, 0]
         if len(chosen):
             video_BCFHW[chosen] = _coarse(video_BCFHW[chosen], side)
     chosen = _chance(len(video_BCFHW), 0.25, dice).nonzero()[:, 0]
@@ -77,9 +77,9 @@ def _mirrored(labels: Labels, mirrored_B: Tensor) -> Labels:
 
 
 def _moves(mirrored_B: Tensor, dice: torch.Generator) -> Tensor:
-    """A shift of up to 4 %, a zoom of up to 8 %: where each place of a frame is taken from."""
+    """A shift of up to 4 %, a zoom of up to 5 %: where each place of a frame is taken from."""
     batch = len(mirrored_B)
-    zoom_B = _uniform((batch,), 0.92, 1.08, dice)
+    zoom_B = _uniform((batch,), 0.95, 1.05, dice)
     theta_B23 = torch.zeros(batch, 2, 3, device=dice.device)
     theta_B23[:, 0, 0] = zoom_B * torch.where(mirrored_B, -1.0, 1.0)
     theta_B23[:, 1, 1] = zoom_B
