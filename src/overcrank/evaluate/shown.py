@@ -11,9 +11,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize
-from overcrank.toybox.bench import BenchItem
+from overcrank.toybox.bench import BenchItem, bench
 from overcrank.toybox.render import render
+from overcrank.toybox.wording import Fact, tell
+
+_TURNS = (("seen", 0), ("paraphrase", 0), ("seen", 1), ("unseen words", 0))
+"""Wordings and variants of captions, in turn."""
 
 OnClip = Callable[[int, int], None]
 """Called with (done, total) after each clip."""
@@ -23,13 +28,15 @@ OnClip = Callable[[int, int], None]
 class Question:
     """What a model is asked for: a caption of a benchmark scene, in some wording.
 
-    `wording` names how it is said: "seen" as captions for training are, or another way.
+    `wording` names how it is said: "seen" as captions for training are, or another way. `facts`
+    are what the caption names, and so what a clip can be held to.
     """
 
     item: BenchItem
     wording: str
     caption: str
     seed: int
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,32 @@ class Shown:
     def true_frames(self) -> Tensor:
         """The scene itself, rendered in the same size: uint8 (F, H, W, 3)."""
         return render(self.question.item.scene, self.size, self.frame_rate)
+
+
+def questions(count: int) -> list[Question]:
+    """The first `count` of 2,048: bench-v1 four times over, one actor and two in turn.
+
+    Of each four, two are in the seen wording, one is a paraphrase and one has unseen words; each
+    item comes once in each of them, and once more in a seen caption that is not the item's own.
+    """
+    items = bench()
+    half = len(items) // 2
+    if not 1 <= count <= len(items) * len(_TURNS):
+        raise RequestError(
+            f"questions are counted from 1 to {len(items) * len(_TURNS)}, got {count}: "
+            "choose how many to ask"
+        )
+    asked = []
+    for number in range(count):
+        lap, place = divmod(number, len(items))
+        item = items[place // 2 + half * (place % 2)]
+        wording, variant = _TURNS[(place // 2 + lap) % len(_TURNS)]
+        told = tell(item.scene, wording, variant)
+        seed = item.seed + lap * len(items)
+        asked.append(
+            Question(item=item, wording=wording, caption=told.caption, seed=seed, facts=told.facts)
+        )
+    return asked
 
 
 class Measure(Protocol):

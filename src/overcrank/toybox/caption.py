@@ -4,7 +4,7 @@ import random
 
 from overcrank.toybox.scene import Actor, Scene
 
-_NOUNS = {
+NOUNS = {
     "ball": ("ball", "ball", "ball", "sphere"),
     "cube": ("cube", "cube", "block"),
     "cone": ("cone",),
@@ -24,7 +24,7 @@ _MOTIONS = {
     "shrink": ("shrinks", "gets smaller"),
 }
 _LARGE = ("large", "big")
-_SKIES = {
+SKY_WORDS = {
     "blue": ("under a blue sky", "under a clear blue sky"),
     "sunset": ("at sunset", "under a sunset sky"),
     "night": ("at night", "under a night sky"),
@@ -67,7 +67,7 @@ def caption(scene: Scene, variant: int = 0) -> str:
 def finish(rng: random.Random, scene: Scene, sentence: str) -> str:
     """Add sky and camera, before or after."""
     if scene.camera != "above" and rng.random() < (0.7 if len(scene.actors) < 3 else 0.3):
-        sky = rng.choice(_SKIES[scene.sky])
+        sky = rng.choice(SKY_WORDS[scene.sky])
         sentence = f"{sky}, {sentence}" if rng.random() < 0.15 else f"{sentence} {sky}"
     if scene.camera != "still":
         camera = rng.choice(_CAMERAS[scene.camera])
@@ -77,7 +77,7 @@ def finish(rng: random.Random, scene: Scene, sentence: str) -> str:
 
 def _name(rng: random.Random, actor: Actor, crowd: int) -> str:
     """The actor with its article: "a small striped red ball"."""
-    words = [actor.colour, rng.choice(_NOUNS[actor.shape])]
+    words = [actor.colour, rng.choice(NOUNS[actor.shape])]
     if actor.texture != "plain" and rng.random() < (0.8 if crowd < 3 else 0.3):
         words.insert(0, actor.texture)
     if rng.random() < (0.0, 0.6, 0.35, 0.15)[crowd]:
