@@ -19,7 +19,7 @@ from overcrank.train.recogniser import (
     begun,
     calibrate,
     fit,
-    loss_of,
+    pictures_of,
     score,
     surely_right,
 )
@@ -37,6 +37,7 @@ from overcrank.train.recogniser_clips import (
     through,
     training_draws,
 )
+from overcrank.train.recogniser_loss import loss_of
 from overcrank.train.spoil import UNSURE, spoil
 
 SMALL = RecogniserConfig(stem=(4, 8), depth=1, heads=2, dilations=(1,), layers=1)
@@ -190,6 +191,20 @@ def test_normalisations_are_settled_before_training_ends() -> None:
     norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert not network.training
     assert {int(norm.num_batches_tracked) for norm in norms} == {40}
+
+
+def test_what_the_stem_shows_can_stay_as_it_is() -> None:
+    torch.manual_seed(0)
+    network, made = Recogniser(SMALL), clips(3)
+    pictures = pictures_of(network, made, 2)
+    assert pictures.frames.shape == (6, FRAMES, 8, 8, 8)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    mixture = Mixture([pictures], [1.0])
+    fit(network, mixture, 2, lambda _: None, lr=1e-2, batch=2, keep_stem=True)
+    for name, tensor in network.state_dict().items():
+        if name.startswith("stem."):
+            assert torch.equal(tensor, before[name]), name
+    assert not torch.equal(network.time[0].taps, before["time.0.taps"])
 
 
 def test_calibration_widens_what_is_too_sure() -> None:

@@ -19,23 +19,22 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from overcrank.runtime import choose
 from overcrank.toybox import recogniser as names
-from overcrank.toybox.recogniser import NAMES, OF_ACTOR
+from overcrank.toybox.recogniser import NAMES
 from overcrank.train.recogniser_clips import (
-    NONE,
     Clips,
     held_out_draws,
     round_trip_draws,
     stored_clips,
     training_draws,
 )
-from overcrank.train.spoil import UNSURE, spoil
+from overcrank.train.recogniser_loss import Guide, loss_on
+from overcrank.train.spoil import spoil
 from overcrank.vae import VAE
 from overcrank.weights import load_component
 from overcrank.weights.files import write_atomically
@@ -49,57 +48,8 @@ AIM = 0.995
 """Part of the sure answers that should be right."""
 PER_NAME = ("temperature", "sure")
 """What calibration sets."""
-ROUND_TRIPS = 0.45
-"""Part of each batch that has been through the autoencoder."""
 SETTLED = 0.75
 """Part of training after which the normalisations keep their statistics (see `settle`)."""
-
-
-def loss_of(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
-    """Cross-entropy summed over names; the aim of an UNSURE label is the uniform distribution."""
-    terms = []
-    for name, scores in logits.items():
-        if name == "centre":
-            continue
-        log = scores.float().log_softmax(-1).flatten(0, -2)
-        aim = labels[name].flatten()
-        picked = log.gather(1, aim.clamp(min=0)[:, None])[:, 0]
-        each = -torch.where(aim == UNSURE, log.mean(1), picked)
-        asked = aim != NONE
-        terms.append((each * asked).sum() / asked.sum().clamp(min=1))
-    return torch.stack(terms).sum()
-
-
-def centre_loss(centres_BSX: Tensor, labels: dict[str, Tensor]) -> Tensor:
-    """Mean distance between read and true first places of actors, along x plus along y."""
-    there_BS = labels["shape"] >= 0
-    away_BS = (centres_BSX.float() - labels["centre"][:, :, 0]).abs().sum(-1)
-    return (away_BS * there_BS).sum() / there_BS.sum().clamp(min=1)
-
-
-class _Guide(nn.Module):
-    """Asks the cell that an actor's centre is in, in each frame, what the actor is.
-
-    This teaches the cells much faster than the slots alone can, who first have to find actors.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(NAMES[name])) for name in OF_ACTOR})
-
-    def forward(self, cells_BFDHW: Tensor, labels: dict[str, Tensor]) -> Tensor:
-        batch, frames = cells_BFDHW.shape[:2]
-        centre = rearrange(labels["centre"], "b s f xy -> (b f) s 1 xy")
-        cells = cells_BFDHW.float().flatten(0, 1)
-        seen = functional.grid_sample(cells, centre, align_corners=False)
-        seen_BSFD = self.norm(rearrange(seen, "(b f) d s 1 -> b s f d", b=batch))
-        outside_BSF = (labels["centre"].abs() > 1).any(-1)
-        aims = {}
-        for name in OF_ACTOR:
-            aim_BSF = labels[name][:, :, None].expand(-1, -1, frames)
-            aims[name] = torch.where(outside_BSF | (aim_BSF == UNSURE), NONE, aim_BSF)
-        return loss_of({name: head(seen_BSFD) for name, head in self.heads.items()}, aims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +63,7 @@ class Mixture:
         """`count` clips, drawn on the device of `dice`, where the sets are as well."""
         return Clips.cat(
             [
-                clips[_picks(len(clips.frames), round(part * count), dice)]
+                clips[picks(len(clips.frames), round(part * count), dice)]
                 for clips, part in zip(self.sets, self.parts, strict=True)
             ]
         )
@@ -127,28 +77,34 @@ def fit(
     *,
     lr: float,
     batch: int,
+    keep_stem: bool = False,
 ) -> None:
-    """AdamW, a learning rate that rises and falls once, on the device that `network` is on."""
+    """AdamW, a learning rate that rises and falls once, on the device that `network` is on.
+
+    With `keep_stem` the pictures that the stem makes stay as they are, and `mixture` holds them
+    in place of clips: see `pictures_of`.
+    """
     device = network.queries_SD.device
-    guide = _Guide(network.config.stem[-1]).to(device)
-    parameters = [*network.parameters(), *guide.parameters()]
+    guide = Guide(network.config.stem[-1]).to(device)
+    network.stem.requires_grad_(not keep_stem)
+    parameters = [p for p in (*network.parameters(), *guide.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
-    mixed = _mixed(device)
-    network.train()
+    precision = mixed(device)
+    network.train(not keep_stem)
     for step in range(steps):
-        if step == int(SETTLED * steps):
+        if step == int(SETTLED * steps) and not keep_stem:
             settle(network, mixture, batch)
         dice = torch.Generator(device).manual_seed(step)
         picked = mixture.batch(batch, dice)
         frames = LENGTHS[step % len(LENGTHS)]
         picked.labels["centre"] = picked.labels["centre"][:, :, :frames]
-        video, labels = spoil(picked.frames[:, :frames], picked.labels, dice)
-        with mixed:
-            cells_BFDHW = network.cells(video)
-            answers = network.answer(cells_BFDHW)
-            loss = loss_of(answers, labels) + centre_loss(answers["centre"], labels)
-            loss = loss + guide(cells_BFDHW, labels)
+        seen, labels = picked.frames[:, :frames], picked.labels
+        if not keep_stem:
+            seen, labels = spoil(seen, labels, dice)
+        with precision:
+            cells_BFDHW = network.changes(seen) if keep_stem else network.cells(seen)
+            loss = loss_on(network, guide, cells_BFDHW, labels)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -156,6 +112,22 @@ def fit(
         schedule.step()
         if step % 50 == 49:
             on_event({"step": step + 1, "loss": round(loss.item(), 4)})
+
+
+@torch.no_grad()
+def pictures_of(network: names.Recogniser, clips: Clips, times: int, piece: int = 16) -> Clips:
+    """Clips as the stem shows them, each spoilt in so many ways: "frames" are (B, F, D, H, W)
+    in bfloat16."""
+    device = network.queries_SD.device
+    network.eval()
+    parts = []
+    for number, picks in enumerate(torch.arange(len(clips.frames)).repeat(times).split(piece)):
+        dice = torch.Generator(device).manual_seed(2**33 + number)
+        picked = clips[picks.to(device)]
+        video, labels = spoil(picked.frames, picked.labels, dice)
+        with mixed(device):
+            parts.append(Clips(network.pictures(video).bfloat16(), labels))
+    return Clips.cat(parts)
 
 
 @torch.no_grad()
@@ -175,7 +147,7 @@ def settle(network: names.Recogniser, mixture: Mixture, batch: int, passes: int 
     for step in range(passes):
         dice = torch.Generator(device).manual_seed(2**32 + step)
         picked = mixture.batch(batch, dice)
-        with _mixed(device):
+        with mixed(device):
             network(spoil(picked.frames, picked.labels, dice)[0])
     network.eval()
 
@@ -238,11 +210,11 @@ def _logits(network: names.Recogniser, clips: Clips, frames: int) -> dict[str, T
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _picks(of: int, count: int, dice: torch.Generator) -> Tensor:
+def picks(of: int, count: int, dice: torch.Generator) -> Tensor:
     return torch.randint(of, (count,), generator=dice, device=dice.device)
 
 
-def _mixed(device: torch.device) -> torch.autocast:
+def mixed(device: torch.device) -> torch.autocast:
     dtype = choose(device, "auto").dtype
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
@@ -250,12 +222,14 @@ def _mixed(device: torch.device) -> torch.autocast:
 def _mixture(options: argparse.Namespace, vae: VAE | None, device: torch.device) -> Mixture:
     """The training clips, as bytes on the device."""
     folder, processes = options.folder, options.processes
-    rendered = stored_clips(folder / "rendered", training_draws, options.clips, processes=processes)
+    rendered = stored_clips(
+        folder / "rendered", training_draws, options.clips, processes=processes
+    ).to(device)
     if vae is None:
-        return Mixture([rendered.to(device)], [1.0])
-    count = options.round_trips
+        return Mixture([rendered], [1.0])
+    count, part = options.round_trips, options.round_trip_part
     seen = stored_clips(folder / "round-trips", round_trip_draws, count, vae, processes)
-    return Mixture([rendered.to(device), seen.to(device)], [1 - ROUND_TRIPS, ROUND_TRIPS])
+    return Mixture([rendered, seen.to(device)], [1 - part, part])
 
 
 def _write(network: names.Recogniser, path: Path, extra: dict[str, str]) -> None:
@@ -275,6 +249,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--clips", type=int, default=10240)
     parser.add_argument("--round-trips", type=int, default=2048)
+    parser.add_argument("--round-trip-part", type=float, default=0.45, help="of each batch")
+    parser.add_argument(
+        "--keep-stem",
+        type=int,
+        nargs="+",
+        help="train the rest alone, on the stem's pictures of so many versions of each clip and "
+        "of each round trip: a third of the time for a step",
+    )
     parser.add_argument("--steps", type=int, default=1700, help="0 only calibrates and scores")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--batch", type=int, default=16, help="clips; try 192 on an accelerator")
@@ -305,7 +287,22 @@ def main() -> None:
         if options.steps:
             mixture = _mixture(options, vae, hardware.device)
             write({"clips": [len(clips.frames) for clips in mixture.sets]})
-            fit(network, mixture, options.steps, write, lr=options.lr, batch=options.batch)
+            if options.keep_stem:
+                sets = [
+                    pictures_of(network, clips, times)
+                    for clips, times in zip(mixture.sets, options.keep_stem, strict=True)
+                ]
+                mixture = Mixture(sets, mixture.parts)
+                write({"pictures": [len(clips.frames) for clips in mixture.sets]})
+            fit(
+                network,
+                mixture,
+                options.steps,
+                write,
+                lr=options.lr,
+                batch=options.batch,
+                keep_stem=bool(options.keep_stem),
+            )
             _write(network, weights, {})
         network.half().float()  # what the file holds is what is judged
         result = _judge(network, options, vae)
