@@ -145,3 +145,19 @@ def test_a_step_draws_from_its_own_cache(tmp_path: Path) -> None:
         assert batch.kept_BN.tolist() == [list(range(3 - step))] * 4
         assert batch.key_frames_BK.dtype == torch.int64
         assert (batch.key_frames_BK[:, 0] == frames - 1).all()
+
+
+def test_it_is_told_at_once_what_is_there_and_then_what_is_made(tmp_path: Path) -> None:
+    """Also before the first clip is rendered; held in memory are the frames of few clips."""
+    clips = ToyOriginals(SOLIDS, SPEC.size, seed=SPEC.seed, captions=SPEC.captions)
+    told: list[tuple[int, int]] = []
+
+    def tell(done: int, total: int) -> None:
+        told.append((done, total))
+
+    make_cache(tmp_path, SPEC, Makers(clips, encode, WordLengths(), at_once=4), tell)
+    assert told == [(0, 12), (4, 12), (6, 12), (10, 12), (12, 12)]
+    (tmp_path / "00001.safetensors").unlink()
+    told.clear()
+    make_cache(tmp_path, SPEC, Makers(clips, encode, WordLengths(), at_once=6), tell)
+    assert told == [(6, 12), (12, 12)]

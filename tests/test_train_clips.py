@@ -116,9 +116,9 @@ def test_a_transformer_learns_from_clips_of_all_sizes(
     assert data[1].kept_BN.shape == (2, 10)
     assert {10.0, 20.0} >= set(data[2].frame_rate_B.tolist())
     assert [event["latents"] for event in said if "latents" in event] == [
-        "96x64, 9",
-        "64x96, 17",
-        "128, 1",
+        "9 frames of 96 x 64",
+        "17 frames of 64 x 96",
+        "1 frame of 128 x 128",
     ]
     assert [event for event in said if "left_out" in event] == [
         {"left_out": 2, "of": 11, "because": "too short or too small"}

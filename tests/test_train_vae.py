@@ -117,3 +117,11 @@ def test_later_latents_reach_a_frame_of_a_decoder_that_is_not_causal() -> None:
     other[:, :, 1] += 1
     with torch.no_grad():
         assert (vae.decode(latent) - vae.decode(other))[:, :, 0].abs().max() > 1e-3
+
+
+def test_measuring_latents_is_told() -> None:
+    told: list[dict[str, Any]] = []
+    objective = VAEObjective(vae_run(), CPU, held_out=ClipSize(9, 32, 32), tell=told.append)
+    objective.finished(objective.vae)
+    assert {event["doing"] for event in told} == {"measuring latents"}
+    assert (told[0]["done"], told[-1]["done"], told[-1]["of"]) == (0, 64, 64)

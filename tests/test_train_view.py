@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import pytest
 from rich.console import Console
 
 from overcrank.cli import main
-from overcrank.cli.train_view import BARS, TrainView, sparkline
+from overcrank.cli.train_view import BARS, TrainView, line, sparkline
 from overcrank.errors import RequestError
 from overcrank.train import train
 from overcrank.train.board import FOLDER, Board
+from overcrank.train.config.run import title
+from overcrank.train.pace import Pace
 from test_train_loop import CPU, Line, vae_run
 
 EVENTS: list[dict[str, Any]] = [
-    {"latent_shards": 1, "of": 2},
+    {"doing": "latents of 9 frames of 32 x 32", "done": 0, "of": 2, "elapsed": 0.0},
     {
         "trains": "vae nano",
         "parameters": 97529,
@@ -35,7 +38,7 @@ EVENTS: list[dict[str, Any]] = [
 
 def seen(*, terminal: bool, events: list[dict[str, Any]] = EVENTS) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=110, _environ={})
-    with TrainView(vae_run(), console) as view:
+    with closing(TrainView(vae_run(), console)) as view:
         for event in events:
             view.show(event)
     assert isinstance(console.file, io.StringIO)
@@ -64,7 +67,57 @@ def test_held_out_numbers_stay_in_view_and_say_whether_they_got_better() -> None
     green, yellow = "\x1b[32m", "\x1b[33m"
     assert f"{green}0.6" in last
     assert f"{yellow}1.75" in last
-    assert "latent_shards 1  of 2" in text
+
+
+MAKING = {"doing": "latents of 9 frames of 32 x 32", "of": 100}
+
+
+def test_a_log_says_at_once_what_is_made_and_then_now_and_then() -> None:
+    events = [{**MAKING, "done": 0, "elapsed": 0.0}]
+    events += [
+        {**MAKING, "done": n, "elapsed": float(n), "rate": 1.0, "left": 100.0 - n}
+        for n in range(1, 101)
+    ]
+    lines = seen(terminal=False, events=events).splitlines()
+    assert lines[0] == "latents of 9 frames of 32 x 32: 0 of 100"
+    assert lines[1] == "latents of 9 frames of 32 x 32: 5 of 100, 1 a second, 1 min 35 s to go"
+    assert lines[-1] == "latents of 9 frames of 32 x 32: 100 of 100, 1 a second, done"
+    assert len(lines) < 20
+
+
+def test_a_terminal_shows_what_is_made_beside_the_steps() -> None:
+    event = {**MAKING, "done": 25, "elapsed": 5.0, "rate": 5.0, "left": 15.0}
+    text = seen(terminal=True, events=[*EVENTS[1:3], event])
+    last = text[text.rindex("step 1 of 4") :]
+    assert "25 of 100, 5 a second, 15 s to go" in last
+    ended = seen(terminal=True, events=[event, {**event, "done": 100, "left": 0.0}])
+    assert "100 of 100, 5 a second, done" in ended
+
+
+def test_the_pace_is_told_at_once_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is made now: ten clips that were there already are not counted."""
+    clock = iter([0.0, 0.5, 4.0, 4.5])
+    monkeypatch.setattr("overcrank.train.pace.time.perf_counter", lambda: next(clock))
+    events: list[dict[str, Any]] = []
+    pace = Pace(events.append, "latents")
+    for done in (10, 11, 18, 19):
+        pace(done, 19)
+    assert [event["done"] for event in events] == [10, 18, 19]
+    assert "rate" not in events[0]
+    assert (events[1]["rate"], events[1]["left"]) == (2.0, 0.5)
+
+
+def test_one_step_is_one_step() -> None:
+    assert "on cpu: 1 step to do" in line({**EVENTS[1], "done": 3})
+    lost = line({"step": 3, "lost": 1})
+    assert lost.startswith("stopped at step 3: 1 step since the last save lost;")
+
+
+def test_a_lora_says_that_it_is_one() -> None:
+    values = {"kind": "transformer", "preset": None, "start_from": "models/ltxv.safetensors"}
+    assert title(values) == "transformer ltxv.safetensors"
+    lora = title({**values, "lora": {"rank": 64}})
+    assert lora == "LoRA of rank 64 for the transformer ltxv.safetensors"
 
 
 def test_a_sparkline_goes_from_the_lowest_to_the_highest_bar() -> None:
@@ -87,9 +140,9 @@ def scalars(folder: Path) -> dict[str, list[int]]:
 
 def test_tensorboard_has_each_step_once_also_after_a_crash(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    with pytest.raises(KeyboardInterrupt), Board(tmp_path, 0) as board:
+    with pytest.raises(KeyboardInterrupt), closing(Board(tmp_path, 0)) as board:
         train(vae_run(), Line(stop=3), tmp_path, board.show, CPU)  # saved at 2, stopped after 3
-    with Board(tmp_path, 2) as board:
+    with closing(Board(tmp_path, 2)) as board:
         train(vae_run(), Line(), tmp_path, board.show, CPU)
     assert scalars(tmp_path)["train/loss"] == [1, 2, 3, 4]
     assert "train/lr" in scalars(tmp_path)
@@ -97,7 +150,7 @@ def test_tensorboard_has_each_step_once_also_after_a_crash(tmp_path: Path) -> No
 
 def test_held_out_levels_are_groups_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    with Board(tmp_path, 0) as board:
+    with closing(Board(tmp_path, 0)) as board:
         for event in EVENTS:
             board.show(event)
     tags = set(scalars(tmp_path))

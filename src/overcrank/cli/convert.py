@@ -2,6 +2,7 @@
 
 import json as json_format
 import sys
+from contextlib import closing
 from typing import Annotated, cast
 
 import torch
@@ -66,7 +67,7 @@ def convert_command(
         found = random_release(random, seed=seed)
     else:
         found = open_checkpoint(words[0], progress=sys.stderr.isatty())
-    with Progress() as progress:
+    with closing(Progress()) as progress:
         progress.stage("convert")
         done = convert(
             found, words[-1], cast(Target, chosen), dtype=stored, on_read=progress.on_part

@@ -2,6 +2,7 @@
 
 import json as json_format
 import sys
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -176,7 +177,7 @@ def _make(
     files = ModelFiles.find(source, **extras)
     files.check_prompt()
     request, remarks = _request(wish, files.advice)
-    with Progress() as progress:
+    with closing(Progress()) as progress:
         progress.stage("load")
         pipe = Pipeline.of_files(files, dtype=dtype)
         pipe.reads_once = True

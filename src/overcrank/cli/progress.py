@@ -1,15 +1,14 @@
 """The stages of a run on the terminal, while it goes on."""
 
 import sys
-from types import TracebackType
-from typing import Self
 
 import rich.progress as bars
 from rich.console import Console
 
 
 class Progress:
-    """A line on stderr with the stage and a bar; nothing where stderr is no terminal."""
+    """A line on stderr with the stage and a bar, until it is closed; nothing where stderr is no
+    terminal."""
 
     def __init__(self) -> None:
         self._bars = bars.Progress(
@@ -22,17 +21,10 @@ class Progress:
             disable=not sys.stderr.isatty(),
         )
         self._task = self._bars.add_task("", total=None)
-
-    def __enter__(self) -> Self:
         self._bars.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Take the line away."""
         self._bars.stop()
 
     def stage(self, name: str) -> None:

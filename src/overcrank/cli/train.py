@@ -1,7 +1,7 @@
 """`overcrank train`: one YAML file, one command; the same command again resumes."""
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,10 +97,10 @@ def train_command(
         if done >= run.steps:
             console.print(f"already done at step {done}: give more steps: --set steps={2 * done}")
             return
-        shown = [stack.enter_context(TrainView(run, console)).show]
+        shown = [stack.enter_context(closing(TrainView(run, console))).show]
         if log is not None and workers.rank == 0:
             make_writable(folder)
-            shown.append(stack.enter_context(Board(folder, done)).show)
+            shown.append(stack.enter_context(closing(Board(folder, done))).show)
 
         def show(event: dict[str, Any]) -> None:
             for take in shown:

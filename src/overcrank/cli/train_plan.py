@@ -16,7 +16,7 @@ def lines(plan: RunPlan) -> Iterator[str]:
     yield from _table("memory", _memory(plan))
     yield from _table("steps", [_STAGE, *_stages(plan)])
     yield (
-        f"time        {duration(plan.seconds)} for {plan.config.steps:,} steps on {plan.device} in "
+        f"time        {duration(plan.seconds)} for {steps(plan.config.steps)} on {plan.device} in "
         f"{plan.precision}, from {plan.timed_by}"
     )
     yield "            without what is done besides: making latents, measuring, saving"
@@ -32,6 +32,11 @@ def duration(seconds: float) -> str:
             words.append(f"{left // length} {unit}")
             left %= length
     return " ".join(words[:2])
+
+
+def steps(count: int) -> str:
+    """1 step, 2,000 steps."""
+    return f"{count:,} step{'' if count == 1 else 's'}"
 
 
 def size(count: float) -> str:

@@ -1,8 +1,7 @@
 """What a training shows on the terminal: a live view, or plain lines where nobody watches."""
 
 from collections import deque
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from overcrank.cli.train_plan import duration
+from overcrank.cli.train_plan import duration, steps
 
 if TYPE_CHECKING:
     from overcrank.train import RunConfig
@@ -18,20 +17,25 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 60
 """Columns of a sparkline."""
+LONG = 5.0
+"""Seconds of other work than steps that are worth a line."""
 KEEP = 0.9
 """Of the smoothed loss at each new number."""
 
 
 class TrainView:
-    """Shows the events of a run; a context in which it may keep a part of the terminal."""
+    """Shows the events of a run; it may keep a part of the terminal until it is closed."""
 
     def __init__(self, config: "RunConfig", console: Console) -> None:
         self.config, self.console = config, console
-        self.begins: dict[str, Any] = {}
         self.numbers: dict[str, Any] = {}
         """Of the newest step."""
         self.held_out: dict[str, tuple[float, float]] = {}
         """By name: the newest, and the one before it."""
+        self.doing: dict[str, Any] | None = None
+        """The newest event of work that is no step and goes on."""
+        self._said = 0.0
+        """Seconds into such work, when a line last told of it."""
         self.losses: deque[float] = deque(maxlen=10 * WIDTH)
         self._live: Live | None = None
         if console.is_terminal and not console.quiet:
@@ -39,28 +43,20 @@ class TrainView:
             self._live = Live(
                 console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
             )
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
             self._live.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the terminal back."""
         if self._live is not None:
             self._live.stop()
 
     def show(self, event: dict[str, Any]) -> None:
         """Take in an event, a dictionary of what a run reports."""
         if self._live is None:
-            self.console.print(line(event), markup=False, highlight=False, soft_wrap=True)
+            if "doing" not in event or self._is_due(event):
+                self.console.print(line(event), markup=False, highlight=False, soft_wrap=True)
             return
-        if "trains" in event:
-            self.begins = event
+        self.doing = event if "doing" in event and event["done"] < event["of"] else None
         if "loss" in event:
             self._follow(event["loss"])
             self.numbers = event
@@ -68,7 +64,7 @@ class TrainView:
             for name, value in event.items():
                 if name != "step":
                     self.held_out[name] = (value, self.held_out.get(name, (value,))[0])
-        else:
+        elif self.doing is None and event.get("elapsed", LONG) >= LONG:
             self._live.console.print(line(event), markup=False, highlight=False)
         self._live.update(self.picture(), refresh=True)
 
@@ -79,22 +75,40 @@ class TrainView:
             parts += [self._progress(), self._now(), self._curve()]
         if self.held_out:
             parts.append(self._unseen())
+        if self.doing:
+            parts.append(self._beside())
         return Group(*parts)
+
+    def _is_due(self, event: dict[str, Any]) -> bool:
+        """Of lines that stay, a few are enough: the first, and more while the work takes long."""
+        elapsed = event["elapsed"]
+        if elapsed > 0 and elapsed - self._said < max(LONG, elapsed / 10):
+            return event["done"] == event["of"] and elapsed >= LONG
+        self._said = elapsed
+        return True
 
     def _follow(self, loss: float) -> None:
         before = self.losses[-1] if self.losses else loss
         self.losses.append(KEEP * before + (1 - KEEP) * loss)
 
     def _progress(self) -> Table:
-        done, steps = self.numbers["step"], self.config.steps
-        left = duration((steps - done) * self.numbers.get("seconds", 0.0))
+        done, last = self.numbers["step"], self.config.steps
+        left = duration((last - done) * self.numbers.get("seconds", 0.0))
         row = Table.grid(padding=(0, 1))
         row.add_row(
-            f"step {done:,} of {steps:,}",
-            ProgressBar(total=steps, completed=done, width=WIDTH - 20),
-            f"{100 * done / steps:.1f} %",
-            "done" if done == steps else f"{left} to go",
+            f"step {done:,} of {last:,}",
+            ProgressBar(total=last, completed=done, width=WIDTH - 20),
+            f"{100 * done / last:.1f} %",
+            "done" if done == last else f"{left} to go",
         )
+        return row
+
+    def _beside(self) -> Table:
+        """Work that is no step, and how far it has come."""
+        assert self.doing is not None
+        bar = ProgressBar(total=self.doing["of"], completed=self.doing["done"], width=20)
+        row = Table.grid(padding=(0, 1))
+        row.add_row(bar, line(self.doing))
         return row
 
     def _now(self) -> Table:
@@ -143,14 +157,25 @@ def line(event: dict[str, Any]) -> str:
         left = event["steps"] - event["done"]
         return (
             f"training {event['trains']}, {event['parameters']:,} parameters, on "
-            f"{event['device']}: {left} steps to do, in {event['folder']}"
+            f"{event['device']}: {steps(left)} to do, in {event['folder']}"
         )
+    if "doing" in event:
+        return _doing(event)
     if "lost" in event:
         return (
-            f"stopped at step {event['step']}: the last {event['lost']} steps are lost; "
+            f"stopped at step {event['step']}: {steps(event['lost'])} since the last save lost; "
             f"the same command goes on from step {event['step'] - event['lost']}"
         )
     return "  ".join(f"{name} {short(value)}" for name, value in event.items())
+
+
+def _doing(event: dict[str, Any]) -> str:
+    """Work that is no step."""
+    text = f"{event['doing']}: {event['done']:,} of {event['of']:,}"
+    if "rate" not in event:
+        return text
+    left = "done" if event["done"] == event["of"] else f"{duration(event['left'])} to go"
+    return f"{text}, {short(event['rate'])} a second, {left}"
 
 
 def short(value: Any) -> str:

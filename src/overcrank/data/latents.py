@@ -6,9 +6,9 @@ its number.
 """
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -154,12 +154,13 @@ def make_cache(
     folder: Path,
     spec: CacheSpec,
     makers: Makers,
-    on_shard: Callable[[int, int], None],
+    on_clips: Callable[[int, int], None],
     turn: tuple[int, int] = (0, 1),
 ) -> None:
     """Make the shards that are missing.
 
     With `turn` (n, of) only the n-th of every `of` shards, so that processes can share the work.
+    `on_clips` hears at once, and then again and again, how many of these clips are done.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = spec.paths(folder)
@@ -168,14 +169,26 @@ def make_cache(
             _check_shard(path, spec)
     mine = range(turn[0], len(paths), turn[1])
     missing = [number for number in mine if not paths[number].exists()]
+    total, lacking = (sum(_clips_in(n, makers) for n in some) for some in (mine, missing))
+    done = total - lacking
+    on_clips(done, total)
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        on_clips(done, total)
+
     with closing(_rendered(makers, missing)) as clips:  # and with them its processes
-        for number in mine:
-            if number in missing:
-                tensors = _make_shard(list(islice(clips, PER_SHARD)), spec, makers)
-                temporary = paths[number].with_suffix(f".{os.getpid()}.tmp")
-                save_file(tensors, temporary, spec.metadata())
-                temporary.replace(paths[number])
-            on_shard(number + 1, len(paths))
+        for number in missing:
+            tensors = _make_shard(islice(clips, PER_SHARD), spec, makers, count)
+            temporary = paths[number].with_suffix(f".{os.getpid()}.tmp")
+            save_file(tensors, temporary, spec.metadata())
+            temporary.replace(paths[number])
+
+
+def _clips_in(shard: int, makers: Makers) -> int:
+    """The last shard may have fewer than the others."""
+    return min(PER_SHARD, len(makers.clips) - shard * PER_SHARD)
 
 
 def _check_shard(path: Path, spec: CacheSpec) -> None:
@@ -208,13 +221,17 @@ def _rendered(makers: Makers, shards: Sequence[int]) -> Generator[Original, None
     yield from loaded(loader)
 
 
-def _make_shard(clips: Sequence[Original], spec: CacheSpec, makers: Makers) -> dict[str, Tensor]:
-    """Encode a few clips at a time, so that few are held as numbers; the rest goes together."""
+def _make_shard(
+    rendered: Iterator[Original], spec: CacheSpec, makers: Makers, count: Callable[[int], None]
+) -> dict[str, Tensor]:
+    """Encode a few clips at a time, so that the frames of few are held; the rest goes together."""
     encoded: dict[str, list[Tensor]] = {}
-    for first in range(0, len(clips), makers.at_once):
-        few = clips[first : first + makers.at_once]
+    clips: list[Original] = []
+    while few := list(islice(rendered, makers.at_once)):
         for name, frames_BFHW3 in _to_encode(few, spec).items():
             encoded.setdefault(name, []).append(makers.encode(frames_BFHW3).half().cpu())
+        clips += [replace(clip, frames_FHW3=NOTHING) for clip in few]
+        count(len(few))
     latents = {name: torch.cat(parts).contiguous() for name, parts in encoded.items()}
     keys_BCHW = latents.pop("keys")[:, :, 0]
     texts = _embed([caption for clip in clips for caption in clip.captions], makers.text)

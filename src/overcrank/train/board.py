@@ -1,8 +1,7 @@
 """A run's numbers and clips in TensorBoard: the extra `tensorboard`."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from overcrank.errors import RequestError
 from overcrank.train.record import Event
@@ -25,15 +24,8 @@ class Board:
         # What a stopped run wrote of later steps is written again: readers forget it.
         self.writer: Any = SummaryWriter(str(folder / FOLDER), purge_step=begin + 1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Write what is not on the disk yet."""
         self.writer.close()
 
     def show(self, event: Event) -> None:

@@ -15,6 +15,7 @@ from overcrank.data.world import World
 from overcrank.shapes import ClipSize
 from overcrank.text import T5Encoder, TextEncoder
 from overcrank.train.config import Latents, RunConfig
+from overcrank.train.pace import Pace
 from overcrank.train.record import Event, make_writable
 from overcrank.train.workers import Workers
 
@@ -52,7 +53,7 @@ def make_caches(
             place,
             spec,
             Makers(clips, makers.encode, makers.text, makers.processes, at_once),
-            lambda done, total: tell({"latent_shards": done, "of": total}),
+            Pace(tell, f"latents of {_shape(latents.clip)}"),
             (workers.rank, workers.count),
         )
         workers.wait()
@@ -86,8 +87,7 @@ def prepared_originals(
     check_captions(used, allow_empty=clips.allow_empty)
     for size, some in pieces.items():
         count = len({piece.clip.key for piece in some})
-        side = size.width if size.width == size.height else f"{size.width}x{size.height}"
-        tell({"latents": f"{side}, {size.frames}", "clips": count, "pieces": len(some)})
+        tell({"latents": _shape(size), "clips": count, "pieces": len(some)})
     left_out = len(prepared.clips) - len({piece.clip.key for piece in used})
     if left_out:
         tell({"left_out": left_out, "of": len(prepared.clips), "because": "too short or too small"})
@@ -118,6 +118,11 @@ def _spec(config: RunConfig, latents: Latents, clips: Originals, makers: CacheMa
         control=config.conditions.control if config.conditions.reference > 0 else None,
         held_out=clips.held_out,
     )
+
+
+def _shape(size: ClipSize) -> str:
+    frames = "1 frame" if size.frames == 1 else f"{size.frames} frames"
+    return f"{frames} of {size.width} x {size.height}"
 
 
 def _name(config: RunConfig, latents: Latents) -> str:

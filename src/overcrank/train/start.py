@@ -70,7 +70,7 @@ def _build(
     torch.manual_seed(config.seed)
     world = build_world(config.scenes)
     if config.kind == "vae":
-        return _autoencoder(config, world, hardware)
+        return _autoencoder(config, world, hardware, on_event)
     if config.kind == "joint":
         return _joint(config, architecture, world, hardware, on_event)
     assert config.vae is not None
@@ -114,13 +114,13 @@ def _check_frozen(config: RunConfig, made_by: str) -> None:
 
 
 def _autoencoder(
-    config: RunConfig, world: World, hardware: Hardware, scenes: ClipSize = HELD_OUT
+    config: RunConfig, world: World, hardware: Hardware, tell: Tell, scenes: ClipSize = HELD_OUT
 ) -> VAEObjective:
     """Judged by `scenes`, or by clips of the largest stage."""
     if config.clips is None:
-        return VAEObjective(config, hardware, world, scenes)
+        return VAEObjective(config, hardware, world, scenes, tell=tell)
     largest = max(config.stages, key=lambda stage: stage.pixels).clip
-    return VAEObjective(config, hardware, world, largest, crops(config))
+    return VAEObjective(config, hardware, world, largest, crops(config), tell)
 
 
 def _joint(
@@ -132,7 +132,7 @@ def _joint(
         source = OriginalSource(prepared_originals(config, sizes, tell))
     text = MiniLMEncoder()
     _check_text_width(config, architecture, text)
-    pixels = _autoencoder(config, world, hardware, config.stages[-1].clip)
+    pixels = _autoencoder(config, world, hardware, tell, config.stages[-1].clip)
     transformer = start_transformer(config, hardware)
     return JointObjective(config, pixels, transformer, text, hardware, source)
 

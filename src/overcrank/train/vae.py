@@ -9,8 +9,9 @@ Source: HaCohen et al., "LTX-Video", arXiv:2501.00103, section 2.1.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from overcrank.shapes import ClipSize
 from overcrank.toybox import render, sample_scene, truth
 from overcrank.train.config import DecoderShape, RunConfig
 from overcrank.train.critic import Critic, balance, game, knowledge
+from overcrank.train.pace import Pace
 from overcrank.train.pictures import contact_sheet
 from overcrank.train.reconstruction import Reconstruction
 from overcrank.vae import PRESETS, VAE, Posterior, cell_colours
@@ -48,9 +50,10 @@ class VAEObjective:
         world: World | None = None,
         held_out: ClipSize = HELD_OUT,
         clips: ClipCrops | None = None,
+        tell: Callable[[dict[str, Any]], None] = lambda _event: None,
     ) -> None:
         self.config, self.hardware, self.world = config, hardware, world or World()
-        self.held_out, self.clips = held_out, clips
+        self.held_out, self.clips, self.tell = held_out, clips, tell
         self.film = Film(config.film.file) if config.film else None
         if config.start_from is None:
             vae = VAE(config.decoder.of(PRESETS[config.row]))
@@ -196,11 +199,13 @@ class VAEObjective:
         vae, frozen = copy.deepcopy(vae), "encoder" in self.config.freeze
         if frozen and vae.config.preview:
             return vae
-        raws, colours = [], []
-        for frames in self._typical():
+        raws, colours, pace = [], [], Pace(self.tell, "measuring latents")
+        pace(0, MEASURED)
+        for number, frames in enumerate(self._typical(), 1):
             video_BCFHW = to_video(frames[None]).to(self.hardware.device)
             raws.append(_cells(vae.posterior(video_BCFHW).mean_BCTHW.double()))
             colours.append(_cells(cell_colours(video_BCFHW)))
+            pace(number, MEASURED)
         raw_NC, statistics = torch.cat(raws), vae.per_channel_statistics
         if not frozen:
             statistics.mean.copy_(raw_NC.mean(0))
