@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import accumulate
 
@@ -19,12 +19,16 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line: (step, value) pairs, steps rising. A `faint` one has no name in the legend."""
+    """One line: (step, value) pairs, steps rising. A `faint` one has no name in the legend.
+
+    `band` is what is usual: (step, low, high), drawn as far as the curve goes.
+    """
 
     name: str
     points: Points
     colour: str = "var(--c0)"
     faint: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
 
 
 def figure(title: str, curves: Sequence[Curve], note: str = "", *, log: bool = True) -> str:
@@ -32,11 +36,12 @@ def figure(title: str, curves: Sequence[Curve], note: str = "", *, log: bool = T
 
     Empty if there is nothing to draw.
     """
-    curves = [Curve(c.name, thin(c.points), c.colour, c.faint) for c in curves if c.points]
+    curves = [replace(c, points=thin(c.points)) for c in curves if c.points]
     if not curves:
         return ""
     scale = _Scale.of([point for curve in curves for point in curve.points], log=log)
-    lines = "".join(_line(curve, scale) for curve in curves)
+    lines = "".join(_band(curve, scale) for curve in curves)
+    lines += "".join(_line(curve, scale) for curve in curves)
     named = [curve for curve in curves if not curve.faint]
     legend = "".join(
         f'<span><i style="background:{c.colour}"></i>{escape(c.name)} '
@@ -132,6 +137,16 @@ def _line(curve: Curve, scale: _Scale) -> str:
         x, y = places[0].split(",")
         return f'<circle{look} cx="{x}" cy="{y}" r="3" style="fill:{curve.colour}"/>'
     return f'<polyline{look} points="{" ".join(places)}" style="stroke:{curve.colour}"/>'
+
+
+def _band(curve: Curve, scale: _Scale) -> str:
+    """As an area, cut off at the edges of the chart."""
+    inside = [(x, low, high) for x, low, high in curve.band if scale.first <= x <= scale.last]
+    there = [(x, high) for x, _, high in inside] + [(x, low) for x, low, _ in reversed(inside)]
+    places = [
+        f"{scale.x(x):.1f},{scale.y(min(max(y, scale.low), scale.high)):.1f}" for x, y in there
+    ]
+    return f'<polygon points="{" ".join(places)}" style="fill:{curve.colour}"/>' if there else ""
 
 
 def _grid(scale: _Scale) -> Iterator[str]:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from overcrank.errors import ModelError, RequestError
 from overcrank.train.config import RunConfig
+from overcrank.train.health import reference, remarks
 from overcrank.train.report import write_report
 from overcrank.train.state import steps_in
 from overcrank.weights.files import write_atomically
@@ -116,6 +117,8 @@ class Record:
         numbers = self.objective.evaluate(network, self.folder, self.done)
         if numbers:
             self._write(numbers)
+        for said in remarks(numbers, reference(self.config.model_dump()), self.done):
+            self.on_event({"step": self.done, "health": said})
         self._rest()
 
     def export(self, network: nn.Module) -> None:

@@ -7,7 +7,8 @@ import json
 import platform
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from overcrank.pages import (
     tiles,
 )
 from overcrank.runtime import processor
+from overcrank.train.health import Band, reference
 from overcrank.train.pictures import SAMPLES
 from overcrank.weights.files import write_atomically
 
 FILE = "report.html"
 MOST_BYTES = 12_000_000
 """Of clips and pictures in a page; what is newest goes in first."""
+USUAL = "areas: reference runs of the preset, with other seeds"
 MOST_SHEETS, MOST_CLIPS = 3, 6
 """Contact sheets, and steps of which clips are shown."""
 _FIRST = ("loss", "norm", "lr", "seconds")
@@ -57,7 +60,9 @@ def write_report(folder: Path, device: str) -> None:
     lines = _read(folder / "metrics.jsonl")
     title = f"{folder.resolve().name}: {config['kind']} {config['preset']}"
     pictures = "".join([*_clips(folder, config), *_sheets(folder)])
-    main = f"{pictures}{section('Curves', _curves(lines))}{_about(config, device)}"
+    main = (
+        f"{pictures}{section('Curves', _curves(lines, reference(config)))}{_about(config, device)}"
+    )
     content = page(title, _tiles(config, lines), main)
     with write_atomically(folder / FILE) as temporary:
         temporary.write_text(content, encoding="utf-8")
@@ -79,11 +84,11 @@ def _points(lines: Lines) -> dict[str, Points]:
     return points
 
 
-def _curves(lines: Lines) -> str:
+def _curves(lines: Lines, bands: Mapping[str, Band]) -> str:
     points = _points(lines)
     held_out = {name: points.pop(name) for name in list(points) if name.startswith("held_out")}
     charts = [_training("loss", points.get("loss", []))]
-    charts += _held_out(held_out)
+    charts += _held_out(held_out, bands)
     charts += [_training(name, points.get(name, [])) for name in _FIRST[1:]]
     charts += [_training(name, points[name]) for name in points if name not in _FIRST]
     return f'<div class="charts">{"".join(charts)}</div>' if lines else "<p>No step yet.</p>"
@@ -98,22 +103,26 @@ def _training(name: str, points: Points) -> str:
     return figure(title, [Curve(name, points, faint=True), averaged], "smoothed")
 
 
-def _held_out(points: dict[str, Points]) -> Iterator[str]:
+def _held_out(points: dict[str, Points], bands: Mapping[str, Band]) -> Iterator[str]:
     """One chart for each size, with a curve for each noise level; one for each other number."""
-    by_size: dict[str, list[tuple[float, Points]]] = defaultdict(list)
+    by_size: dict[str, list[tuple[float, Curve]]] = defaultdict(list)
     for name, values in points.items():
+        usual = bands[name].points if name in bands else ()
         level = re.fullmatch(r"held_out_(?:(.+)_)?([01]\.\d+)", name)
         if level:
-            by_size[level[1] or ""].append((float(level[2]), values))
+            curve = Curve(f"{float(level[2]):g}", values, band=usual)
+            by_size[level[1] or ""].append((float(level[2]), curve))
         else:
-            yield figure(name.replace("_", " ").capitalize(), [Curve(name, values)])
+            title = name.replace("_", " ").capitalize()
+            yield figure(title, [Curve(name, values, band=usual)], USUAL if usual else "")
     for size, levels in by_size.items():
         curves = [
-            Curve(f"{level:g}", values, f"var(--l{number % 6})")
-            for number, (level, values) in enumerate(sorted(levels, key=lambda pair: pair[0]))
+            replace(curve, colour=f"var(--l{number % 6})")
+            for number, (_, curve) in enumerate(sorted(levels, key=lambda pair: pair[0]))
         ]
+        note = f"fixed noise; {USUAL}" if any(curve.band for curve in curves) else "fixed noise"
         of = f", {size} pixels" if size else ""
-        yield figure(f"Held-out loss by noise level{of}", curves, "fixed noise")
+        yield figure(f"Held-out loss by noise level{of}", curves, note)
 
 
 def _tiles(config: dict[str, Any], lines: Lines) -> str:

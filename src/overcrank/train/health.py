@@ -1,0 +1,129 @@
+"""Is a held-out number normal? It stands beside those of reference runs, and beside a plain guess.
+
+Reference runs took a shipped preset as it is, on toybox clips, with several seeds; reference.json
+holds their bands, each an `entry` that `examples/reference_bands.py` made of such runs.
+
+The plain guess knows the spread of the latents and nothing else: if x_0 ~ N(0, 1), the best guess
+of v = n - x_0 from x = (1 - s) x_0 + s n leaves the loss 1 / (s^2 + (1 - s)^2).
+"""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import yaml
+
+FILE = "reference.json"
+WIDTH, AT_LEAST = 3.0, 0.03
+"""Of a band to each side: standard deviations between seeds, and a part of the value."""
+SLACK = 1.02
+"""A loss as high as this times the plain guess has learnt nothing."""
+_LEVEL = re.compile(r"held_out_(?:.+_)?([01]\.\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """What is usual: (step, low, high), steps rising."""
+
+    points: tuple[tuple[float, float, float], ...]
+
+    def at(self, step: int) -> tuple[float, float] | None:
+        """Low and high at a step, between its neighbours in proportion to log(step).
+
+        None before the first point; from the last one on, as there.
+        """
+        if step < self.points[0][0]:
+            return None
+        for (first, *ends), (last, *others) in zip(self.points, self.points[1:], strict=False):
+            if first <= step < last:
+                part = math.log(step / first) / math.log(last / first)
+                low, high = (a + part * (b - a) for a, b in zip(ends, others, strict=True))
+                return low, high
+        return self.points[-1][1], self.points[-1][2]
+
+
+def guess(level: float) -> float:
+    """The loss of the plain guess at a noise level."""
+    return 1 / (level**2 + (1 - level) ** 2)
+
+
+def reference(config: Mapping[str, Any]) -> Mapping[str, Band]:
+    """Bands by the name of the number, for runs of a shipped preset on toybox clips; else none."""
+    if config.get("clips") is not None:
+        return {}
+    return _stored().get(f"{config['kind']} {config['preset']}", {})
+
+
+def remarks(numbers: Mapping[str, float], bands: Mapping[str, Band], step: int) -> list[str]:
+    """What is not as it should be with held-out numbers, one sentence each, with advice."""
+    levels = {name: float(found[1]) for name in numbers if (found := _LEVEL.fullmatch(name))}
+    blind = [name for name, level in levels.items() if numbers[name] > SLACK * guess(level)]
+    said = []
+    if blind:
+        said.append(
+            f"{_told(blind, numbers)}: worse than a guess that knows nothing but the spread of the "
+            "latents: a learning rate that is too high, or latents that are not normalised"
+        )
+    off = []
+    for name in numbers.keys() & bands.keys():
+        usual = bands[name].at(step)
+        if usual is None or name in blind:
+            continue
+        low, high = usual
+        if numbers[name] < low if "psnr" in name else numbers[name] > high:
+            off.append(f"{name} is {numbers[name]:.3g}, usual is {low:.3g} to {high:.3g}")
+    if off:
+        said.append(f"behind the reference run at this step: {'; '.join(sorted(off))}")
+    return said
+
+
+def _told(names: Sequence[str], numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} is {numbers[name]:.3g}" for name in names)
+
+
+@cache
+def _stored() -> dict[str, dict[str, Band]]:
+    text = resources.files("overcrank.train").joinpath(FILE).read_text()
+    return {
+        run: {
+            name: Band(tuple((step, low, high) for step, low, high in points))
+            for name, points in bands.items()
+        }
+        for run, bands in json.loads(text).items()
+    }
+
+
+def entry(runs: Sequence[Path]) -> dict[str, dict[str, list[list[float]]]]:
+    """What runs of one preset with different seeds amount to, as an entry of reference.json."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        for line in (run / "metrics.jsonl").read_text().splitlines():
+            numbers = json.loads(line)
+            for name, value in numbers.items():
+                if name.startswith("held_out"):
+                    found[name][numbers["step"]].append(value)
+    bands = {
+        name: [
+            [step, *(round(end, 4) for end in _ends(values))]
+            for step, values in sorted(steps.items())
+            if step and len(values) == len(runs)
+        ]
+        for name, steps in found.items()
+    }
+    config = yaml.safe_load((runs[0] / "config.yaml").read_text())
+    return {f"{config['kind']} {config['preset']}": bands}
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    middle = fmean(values)
+    spread = stdev(values) if len(values) > 1 else 0.0
+    reach = max(WIDTH * spread, AT_LEAST * abs(middle))
+    return middle - reach, middle + reach

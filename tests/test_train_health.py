@@ -1,0 +1,78 @@
+"""Held-out numbers stand beside reference runs and a plain guess; what is off is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from overcrank.pages import Curve, figure
+from overcrank.train.health import Band, entry, guess, reference, remarks
+
+BAND = Band(((100, 1.0, 1.2), (1000, 0.4, 0.6)))
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+def test_the_plain_guess_is_the_best_of_what_knows_the_spread_alone(level: float) -> None:
+    dice = torch.Generator().manual_seed(0)
+    clean, noise = torch.randn(2, 400_000, generator=dice)
+    noisy, velocity = (1 - level) * clean + level * noise, noise - clean
+    slope = (noisy @ velocity) / (noisy @ noisy)  # least squares
+    left = (velocity - slope * noisy).square().mean()
+    assert float(left) == pytest.approx(guess(level), rel=0.01)
+
+
+def test_a_band_lies_between_its_points() -> None:
+    assert BAND.at(99) is None
+    assert BAND.at(100) == (1.0, 1.2)
+    assert BAND.at(316) == pytest.approx((0.7, 0.9), abs=0.01)
+    assert BAND.at(1000) == BAND.at(50_000) == (0.4, 0.6)
+
+
+def test_what_is_as_usual_or_better_is_not_remarked_on() -> None:
+    for value in (0.1, 0.5, 0.59):
+        assert remarks({"held_out_64_0.5": value}, {"held_out_64_0.5": BAND}, 1000) == []
+    assert remarks({"held_out_64_0.5": 1.9}, {}, 10) == []
+
+
+def test_a_loss_behind_the_reference_is_told_with_what_is_usual() -> None:
+    (said,) = remarks({"held_out_64_0.5": 0.7}, {"held_out_64_0.5": BAND}, 1000)
+    assert "held_out_64_0.5 is 0.7, usual is 0.4 to 0.6" in said
+
+
+def test_decibels_are_behind_when_they_are_low() -> None:
+    bands = {"held_out_psnr": Band(((10, 20.0, 22.0),))}
+    assert remarks({"held_out_psnr": 25.0}, bands, 10) == []
+    (said,) = remarks({"held_out_psnr": 19.0}, bands, 10)
+    assert "usual is 20 to 22" in said
+
+
+def test_a_loss_above_the_plain_guess_is_told_with_its_likely_causes() -> None:
+    (said,) = remarks({"held_out_64_0.5": 2.2, "held_out_64_0.1": 0.3}, {}, 10)
+    assert "held_out_64_0.5 is 2.2" in said
+    assert "held_out_64_0.1" not in said
+    assert "not normalised" in said
+
+
+def test_runs_with_other_seeds_make_a_band(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in "abc"]
+    for run, value in zip(runs, (1.0, 1.1, 1.2), strict=True):
+        run.mkdir()
+        (run / "config.yaml").write_text("kind: transformer\npreset: nano\n")
+        lines = [{"step": 0, "held_out_64_0.5": 2.0}, {"step": 5, "loss": 1.0}]
+        lines.append({"step": 10, "held_out_64_0.5": value})
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert entry(runs) == {"transformer nano": {"held_out_64_0.5": [[10, 0.8, 1.4]]}}
+
+
+def test_clips_of_ones_own_have_no_reference() -> None:
+    config = {"kind": "transformer", "preset": "nano"}
+    assert reference({**config, "clips": {"folder": "mine"}}) == {}
+    assert reference({**config, "preset": None}) == {}
+
+
+def test_a_chart_draws_the_band_as_far_as_the_curve_goes() -> None:
+    points = [(50.0, 1.3), (100.0, 1.1), (200.0, 0.9)]
+    drawn = figure("Loss", [Curve("0.5", points, band=BAND.points)])
+    assert drawn.count("<polygon") == 1
+    assert "<polygon" not in figure("Loss", [Curve("0.5", points)])
