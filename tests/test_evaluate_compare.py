@@ -21,7 +21,7 @@ def report(hits: int, seconds: list[float], factor: list[float]) -> dict[str, An
         "suite": {"name": "quick"},
         "setting": {"steps": None, "guidance": None},
         "text": {
-            "obeyed": {
+            "adherence": {
                 "clips": {"motion": Rate(hits, 100).to_dict()},
                 "true_clips": {"motion": Rate(hits, 100).to_dict()},
             }
@@ -42,14 +42,14 @@ FAST = report(70, [1.0, 1.1, 0.9], [1.0, 1.2, 1.1])
 def test_what_changed_is_told_apart_from_chance_and_the_better_way() -> None:
     verdicts = {".".join(x.first.path): x.verdict for x in changes(SLOW, FAST)}
     assert verdicts == {
-        "text.obeyed.clips.motion": "better",
-        "text.obeyed.true_clips.motion": "",  # not the model's own
+        "text.adherence.clips.motion": "better",
+        "text.adherence.true_clips.motion": "",  # not the model's own
         "speed.seconds.denoise": "better",  # less is better
         "speed.realtime_factor": "",  # chance may explain it
         "speed.peak_memory": "",  # no interval
     }
     back = {".".join(x.first.path): x.verdict for x in changes(FAST, SLOW)}
-    assert (back["text.obeyed.clips.motion"], back["speed.seconds.denoise"]) == ("worse", "worse")
+    assert (back["text.adherence.clips.motion"], back["speed.seconds.denoise"]) == ("worse", "worse")
 
 
 def test_a_report_beside_itself_has_no_difference() -> None:
@@ -99,13 +99,14 @@ def test_numbers_are_found_and_written_with_their_units() -> None:
     assert len(found) == 2
 
 
-def test_groups_of_rates_become_one_table() -> None:
+def test_groups_of_numbers_become_columns_of_one_table() -> None:
     rates = {"colour": Rate(1, 2).to_dict(), "shape": Rate(2, 2).to_dict()}
-    page = blocks({"seen": rates, "items": 3, "by_wording": {"seen": rates, "unseen": rates}})
-    assert page.count("<thead>") == 1
+    page = blocks({"clips": rates, "items": 3, "wordings": {"seen": rates, "unseen": rates}})
+    assert page.count("<thead>") == 2
     assert "<th>unseen</th>" in page
-    assert "<h3>by wording</h3>" in page
+    assert "<h3>wordings</h3>" in page
     assert "50%" in page
+    assert 'title="9% to 91% of 2"' in page
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,21 @@ def test_the_report_says_what_was_measured(report: dict[str, Any]) -> None:
 def test_every_question_is_answered_by_one_clip(report: dict[str, Any], folder: Path) -> None:
     text = report["text"]
     assert text["questions"] == 2
-    assert [clip["item"] for clip in text["clips"]] == [0, 1]
+    assert [clip["item"] for clip in text["clips"]] == [0, 256]
     for clip in text["clips"]:
         assert read_frames(folder / clip["made"])[0].shape == (49, 128, 128, 3)
     assert {rate["total"] for rate in text["artefacts"]["clips"].values()} == {2}
+    assert text["permanence"]["n"] + text["permanence"]["left_out"] == 2
+
+
+def test_adherence_stands_beside_true_clips_round_trips_and_random_weights(
+    report: dict[str, Any],
+) -> None:
+    adherence = report["text"]["adherence"]
+    for name in ("clips", "true_clips", "round_trips", "random_weights"):
+        assert adherence[name]["colour"]["total"] == 3  # one actor, then two
+    assert adherence["clips"]["colour"]["chance"] == 1 / 8
+    assert set(adherence["wordings"]) == {"seen"}
 
 
 def test_speed_and_quality_make_points(report: dict[str, Any]) -> None:
@@ -77,14 +88,14 @@ def test_speed_and_quality_make_points(report: dict[str, Any]) -> None:
     assert set(speed["seconds"]) >= {"text", "denoise", "decode"}
     points = {(p["steps"], p["guidance"], p["width"]) for p in speed["trade"]}
     assert len(points) >= 6
-    assert speed["trade"][0]["rates"]["motion"]["total"] == 2
+    assert speed["trade"][0]["all_facts"]["total"] == 2
 
 
 def test_the_picture_part_compares_with_the_autoencoder(report: dict[str, Any]) -> None:
-    image = report["image"]
-    assert image["items"] == 2
-    assert image["below_round_trip"] == pytest.approx(image["psnr_round_trip"] - image["psnr"])
-    assert image["change_ratio"] == pytest.approx(image["change"] / image["true_change"])
+    assert set(report["image"]) == {"first_frame", "keyframes", "beginning"}
+    first = report["image"]["first_frame"]
+    assert first["items"] == 2
+    assert "at frame 0 only" in report["image"]["keyframes"]["left_out"]  # nano is not for that
 
 
 def test_the_vae_part_measures_single_actors_and_pairs(report: dict[str, Any]) -> None:
@@ -94,7 +105,7 @@ def test_the_vae_part_measures_single_actors_and_pairs(report: dict[str, Any]) -
 
 
 def test_contact_sheets_show_true_and_made_clips(folder: Path) -> None:
-    for part, rows, width, height in (("text", 4, 128, 128), ("image", 4, 64, 32)):
+    for part, rows, width, height in (("text", 4, 128, 128), ("image", 8, 64, 32)):
         with PIL.Image.open(folder / f"{part}.png") as sheet:
             assert sheet.size == (8 * width, rows * height)
 
@@ -103,7 +114,12 @@ def test_the_page_needs_no_other_file(folder: Path) -> None:
     text = (folder / "index.html").read_text()
     assert text.count("<video") == 2
     assert not re.search(r'(?:src|href)="(?!data:)', text)
-    for said in ("a small striped orange cylinder", "realtime factor", "item 1, seed 1", "frozen"):
+    for said in (
+        "a small striped orange cylinder",
+        "realtime factor",
+        "item 256, seed 256",
+        "frozen",
+    ):
         assert said in text
 
 

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from overcrank.evaluate.adherence import ALL_OF
 from overcrank.evaluate.leaves import PARTS
 from overcrank.evaluate.tables import blocks
 from overcrank.pages import Point, embedded, page, picture, scatter, section, short, stack, tiles
@@ -25,6 +26,9 @@ def write_page(folder: Path, report: Mapping[str, Any]) -> None:
 def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The few numbers that most people look for."""
     found = []
+    if "text" in report:
+        rates = report["text"]["adherence"]["clips"]
+        found += [(name, f"{rates[name]['rate']:.0%}") for name in ALL_OF.values() if name in rates]
     if "speed" in report:
         factor = report["speed"]["realtime_factor"]["median"]
         found.append(("times faster than it plays", short(factor)))
@@ -50,19 +54,15 @@ def _costs(part: Mapping[str, Any]) -> str:
     """Seconds by stage as one bar, and quality over speed."""
     seconds = stack(list(part["seconds"].items()), "s")
     points = [_point(number, point) for number, point in enumerate(part["trade"])]
-    plot = scatter(
-        "Quality and speed", "realtime factor", "motion found", [p for p in points if p is not None]
-    )
+    plot = scatter("Quality and speed", "realtime factor", "all facts found, one actor", points)
     return (
         f"<figure><figcaption>Seconds of a clip, by stage</figcaption>{seconds}</figure>"
         f'<div class="charts">{plot}</div>'
     )
 
 
-def _point(number: int, point: Mapping[str, Any]) -> Point | None:
-    rate = point["rates"].get("motion")
-    if rate is None:
-        return None
+def _point(number: int, point: Mapping[str, Any]) -> Point:
+    rate = point["all_facts"]
     steps = "own" if point["steps"] is None else f"{point['steps']} steps"
     guided = "" if point["guidance"] is None else f", guidance {point['guidance']:g}"
     name = f"{steps}{guided}, {point['width']} px"

@@ -3,7 +3,7 @@
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from overcrank import __version__
 from overcrank.errors import MediaError, RequestError
-from overcrank.evaluate.adherence import single_actor_items
+from overcrank.evaluate.adherence import Adherence, single_actor_items, without_knowledge
 from overcrank.evaluate.artefacts import Artefacts
-from overcrank.evaluate.fidelity import picture_kept, vae_keeps
+from overcrank.evaluate.fidelity import beginning_kept, keyframes_kept, picture_kept, vae_keeps
 from overcrank.evaluate.leaves import PARTS
 from overcrank.evaluate.page import write_page
-from overcrank.evaluate.shown import Measure, OnClip, Question, Shown
+from overcrank.evaluate.permanence import Permanence
+from overcrank.evaluate.shown import Measure, OnClip, Question, Shown, ask, questions
 from overcrank.evaluate.speed import speed, trade
 from overcrank.evaluate.suites import QUICK, Setting, Studio, Suite
 from overcrank.media import write_mp4
@@ -90,26 +91,53 @@ class _Run:
 
     def text(self) -> dict[str, Any]:
         """Every clip is made once, and all measures see it."""
-        measures: dict[str, Measure] = {"artefacts": Artefacts()}
-        asked = _questions(self.suite.questions)
-        told, sheet, on_clip = [], list[Tensor](), self._on_clip("text")
-        for number, question in enumerate(asked):
-            video = self.studio.make(question.caption, question.seed, self.suite.size)
-            shown = Shown(question=question, frames=video.frames, frame_rate=video.frame_rate)
+        asked, told, sheet = questions(self.suite.questions), [], list[Tensor]()
+        adherence = Adherence(self.recogniser, self.studio.round_trip)
+        measures: dict[str, Measure] = {
+            "adherence": adherence,
+            "permanence": Permanence(self.recogniser),
+            "artefacts": Artefacts(),
+        }
+        for number, shown in enumerate(self._answers("text", self.studio, asked)):
             for measure in measures.values():
                 measure.see(shown)
             if number < KEPT:
                 told.append(self._keep(number, shown))
                 sheet += [shown.true_frames, shown.frames]
-            on_clip(number + 1, len(asked))
         contact_sheet(sheet, self.folder / "text.png")
         found = {name: measure.result() for name, measure in measures.items()}
+        found["adherence"] = {"random_weights": self._guessed(), **found["adherence"]}
         return {"questions": len(asked), **found, "clips": told}
+
+    def _guessed(self) -> dict[str, Any]:
+        """What the recogniser finds in clips of a model that has learnt nothing."""
+        blank = Studio(without_knowledge(self.studio.pipe), self.studio.setting)
+        adherence = Adherence(self.recogniser)
+        for shown in self._answers("random weights", blank, questions(self.suite.random)):
+            adherence.see(shown)
+        return dict(adherence.result()["clips"])
+
+    def _answers(self, part: str, studio: Studio, asked: Sequence[Question]) -> Iterator[Shown]:
+        for number, question in enumerate(asked):
+            video = studio.make(question.caption, question.seed, self.suite.size)
+            yield Shown(question=question, frames=video.frames, frame_rate=video.frame_rate)
+            self._on_clip(part)(number + 1, len(asked))
 
     def image(self) -> dict[str, Any]:
         """What is kept of pictures and clips that are given."""
         items, sheet = single_actor_items(self.suite.pictures), list[Tensor]()
-        found = picture_kept(self.studio.pipe, items, self._on_clip("image"), sheet, SHEET_ROWS)
+        found: dict[str, Any] = {}
+        given = {
+            "first_frame": picture_kept,
+            "keyframes": keyframes_kept,
+            "beginning": beginning_kept,
+        }
+        for name, measured in given.items():
+            on_clip = self._on_clip(name.replace("_", " "))
+            try:
+                found[name] = measured(self.studio.pipe, items, on_clip, sheet, SHEET_ROWS // 2)
+            except RequestError as error:  # not all models can be given all of them
+                found[name] = {"left_out": str(error)}
         contact_sheet(sheet, self.folder / "image.png")
         return found
 
@@ -127,11 +155,10 @@ class _Run:
 
     def speed(self) -> dict[str, Any]:
         """Of warm clips, and what fewer steps cost in quality."""
-        singles = single_actor_items(max(self.suite.speed, self.suite.trade))
-        found = speed(self.studio, singles[: self.suite.speed], self._on_clip("speed"))
-        points = trade(
-            self.studio, self.recogniser, singles[: self.suite.trade], self._on_clip("settings")
-        )
+        items = single_actor_items(self.suite.speed)
+        found = speed(self.studio, items, self._on_clip("speed"))
+        own = [ask(item) for item in single_actor_items(self.suite.trade)]
+        points = trade(self.studio, self.recogniser, own, self._on_clip("settings"))
         return {**found, "trade": points}
 
     def _keep(self, number: int, shown: Shown) -> dict[str, Any]:
@@ -189,10 +216,3 @@ def _hardware(pipe: Pipeline) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def _questions(count: int) -> Sequence[Question]:
-    return [
-        Question(item=item, wording="seen", caption=item.caption, seed=item.seed)
-        for item in single_actor_items(count)
-    ]

@@ -76,12 +76,22 @@ def questions(count: int) -> list[Question]:
         lap, place = divmod(number, len(items))
         item = items[place // 2 + half * (place % 2)]
         wording, variant = _TURNS[(place // 2 + lap) % len(_TURNS)]
-        told = tell(item.scene, wording, variant)
-        seed = item.seed + lap * len(items)
-        asked.append(
-            Question(item=item, wording=wording, caption=told.caption, seed=seed, facts=told.facts)
-        )
+        asked.append(ask(item, wording, variant, seed=item.seed + lap * len(items)))
     return asked
+
+
+def ask(
+    item: BenchItem, wording: str = "seen", variant: int = 0, *, seed: int | None = None
+) -> Question:
+    """For an item: its own caption, or another; its own seed, or another."""
+    told = tell(item.scene, wording, variant)
+    return Question(
+        item=item,
+        wording=wording,
+        caption=told.caption,
+        seed=item.seed if seed is None else seed,
+        facts=told.facts,
+    )
 
 
 class Measure(Protocol):

@@ -5,8 +5,8 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from overcrank.evaluate.adherence import Tally
-from overcrank.evaluate.shown import OnClip
+from overcrank.evaluate.adherence import ALL_OF, Ledger, match
+from overcrank.evaluate.shown import OnClip, Question
 from overcrank.evaluate.suites import Setting, Studio
 from overcrank.metrics import mean_of
 from overcrank.runtime import peak_memory
@@ -48,9 +48,10 @@ def speed(studio: Studio, items: Sequence[BenchItem], on_clip: OnClip) -> dict[s
 
 
 def trade(
-    studio: Studio, recogniser: Recogniser, items: Sequence[BenchItem], on_clip: OnClip
+    studio: Studio, recogniser: Recogniser, asked: Sequence[Question], on_clip: OnClip
 ) -> list[dict[str, Any]]:
-    """Rates and the realtime factor of each of some settings: one point of the plot each."""
+    """How often all facts of a caption are found, and the realtime factor, in some settings: one
+    point of the plot each. All captions are about one actor."""
     whole = studio.own_size
     half = ClipSize(whole.frames, _half(whole.height), _half(whole.width))
     settings = [(whole, setting) for setting in _settings(studio.setting)] + [
@@ -58,13 +59,14 @@ def trade(
     ]
     points = []
     for place, (size, setting) in enumerate(settings):
-        found, factors = Tally(), []
+        found, factors = Ledger(), []
         other = Studio(studio.pipe, setting)
-        for number, item in enumerate(items):
-            video = other.make(item.caption, item.seed, size)
-            found.add(item.scene, recogniser.read(video.frames, video.frame_rate))
+        for number, question in enumerate(asked):
+            video = other.make(question.caption, question.seed, size)
+            reading = recogniser.read(video.frames, video.frame_rate)
+            found.add(question, match(question, reading))
             factors.append(video.report.realtime_factor)
-            on_clip(place * len(items) + number + 1, len(settings) * len(items))
+            on_clip(place * len(asked) + number + 1, len(settings) * len(asked))
         points.append(
             {
                 **setting.to_dict(),
@@ -72,7 +74,7 @@ def trade(
                 "height": size.height,
                 "frames": size.frames,
                 "realtime_factor": median(factors),
-                "rates": found.rates(),
+                "all_facts": found.table()[ALL_OF[1]],
             }
         )
     return points

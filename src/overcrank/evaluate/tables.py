@@ -8,52 +8,39 @@ from overcrank.evaluate.leaves import Leaf, leaf, shown, span, words
 from overcrank.pages import interval
 
 
-def cell(value: Any) -> str:
-    """A number with its interval, as the content of a table's cell."""
-    found = leaf(value, ("",))
-    return "" if found is None else _with_interval(found)
-
-
 def blocks(part: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """All of a part: first its own numbers, then tables of what is in it."""
-    own, tables = [], []
+    """All of a part: its own numbers, then groups of the same kind as columns of one table, then
+    what lies deeper."""
+    own, columns, deeper = [], {}, []
     for name, value in part.items():
         found = leaf(value, (*path, name))
         if found is not None:
             own.append((words(name), _with_interval(found)))
         elif isinstance(value, str):
             own.append((words(name), escape(value)))
-        elif isinstance(value, dict) and is_matrix(value):
-            tables.append(f"<h3>{escape(words(name))}</h3>{matrix(value)}")
+        elif isinstance(value, dict) and _is_group(value):
+            columns[name] = value
         elif isinstance(value, dict) and value:
             inner = blocks(value, (*path, name))
-            tables.append(f"<h3>{escape(words(name))}</h3>{inner}")
+            deeper.append(f"<h3>{escape(words(name))}</h3>{inner}")
     rows = "".join(f"<tr><th>{escape(k)}</th><td>{v}</td></tr>" for k, v in own)
-    return (f'<table class="numbers">{rows}</table>' if rows else "") + "".join(tables)
+    numbers = f'<table class="numbers">{rows}</table>' if rows else ""
+    return numbers + (matrix(columns, path) if columns else "") + "".join(deeper)
 
 
-def is_matrix(value: Mapping[str, Any]) -> bool:
-    """Whether these are several groups of the same kind of numbers with intervals."""
-    groups = list(value.values())
-    return len(groups) > 1 and all(
-        isinstance(group, dict)
-        and group
-        and all(isinstance(x, dict) and leaf(x, ("",)) is not None for x in group.values())
-        for group in groups
-    )
+def _is_group(value: Mapping[str, Any]) -> bool:
+    """Whether these are numbers and nothing else."""
+    return bool(value) and all(leaf(x, ("",)) is not None for x in value.values())
 
 
-def matrix(groups: Mapping[str, Mapping[str, Any]]) -> str:
+def matrix(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...] = ()) -> str:
     """A column for each group, a row for each number."""
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    head = "".join(f"<th>{escape(words(name))}</th>" for name in groups)
-    rows = "".join(
-        f"<tr><th>{escape(words(name))}</th>"
-        + "".join(f"<td>{cell(group.get(name))}</td>" for group in groups.values())
-        + "</tr>"
-        for name in names
-    )
-    return wide(f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>")
+    rows = []
+    for name in names:
+        cells = [_cell(group.get(name), (*path, key, name)) for key, group in groups.items()]
+        rows.append([escape(words(name)), *cells])
+    return table(["", *map(words, groups)], rows)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -76,3 +63,14 @@ def _with_interval(found: Leaf) -> str:
     if found.is_rate and found.low is not None and found.high is not None:
         bar = f" {interval(found.value, found.low, found.high)}"
     return f"{shown(found)}{bar} <small>{span(found)}</small>"
+
+
+def _cell(value: Any, path: tuple[str, ...]) -> str:
+    """A number whose interval is drawn, and told when it is pointed at."""
+    found = leaf(value, path)
+    if found is None:
+        return ""
+    bar = ""
+    if found.is_rate and found.low is not None and found.high is not None:
+        bar = f" {interval(found.value, found.low, found.high)}"
+    return f'<span title="{escape(span(found))}">{shown(found)}{bar}</span>'
