@@ -104,7 +104,7 @@ def test_damaged_files_are_lines_of_the_manifest(tmp_path: Path) -> None:
     assert outcome(tmp_path / "out") == [
         *((name, "unreadable") for name in ("cut.mp4", "empty.mp4", "noise.webp")),
         ("ok.mp4", "00000000"),
-        ("sound.mp4", "unreadable"),
+        ("sound.mp4", "sound only"),
         ("zero.mp4", "unreadable"),
     ]
 

@@ -1,6 +1,7 @@
 """Clips go to a file whole or not at all, with true colours and their recipe inside."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from overcrank.errors import MediaError
-from overcrank.media import read_frames, read_metadata, write_mp4
+from overcrank.media import open_frames, read_frames, read_metadata, write_mp4
 
 
 def plain(
@@ -160,7 +161,7 @@ def test_a_file_without_pictures_is_refused(tmp_path: Path) -> None:
         frame = av.AudioFrame(format="s16", layout="mono", samples=800)
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
-    with pytest.raises(MediaError, match="damaged or not a video"):
+    with pytest.raises(MediaError, match="has sound only; give one with pictures"):
         read_frames(tmp_path / "sound.wav")
 
 
@@ -188,6 +189,8 @@ def test_a_gap_in_time_is_filled_by_the_frame_before(tmp_path: Path) -> None:
     frames, rate = read_frames(tmp_path / "gap.mkv")
     assert rate == 10
     assert frames.float().mean((1, 2, 3)).tolist() == pytest.approx([0, 100, 100, 100, 200], abs=3)
+    with open_frames(tmp_path / "gap.mkv", 3) as (late, _, _):
+        assert torch.equal(torch.stack(list(late)), frames[3:])
 
 
 def test_an_endless_video_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,3 +198,33 @@ def test_an_endless_video_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("overcrank.media.video.MAX_PIXELS", 3 * 32 * 64)
     with pytest.raises(MediaError, match="too long, got at least 4 frames, 64 x 32, .*: cut it"):
         read_frames(tmp_path / "clip.mp4")
+
+
+def moving(frames: int = 100) -> Tensor:
+    """Squares that pass by, uint8 (frames, 32, 64, 3)."""
+    dice = torch.Generator().manual_seed(0)
+    wall = torch.randint(0, 256, (8, 32, 3), generator=dice, dtype=torch.uint8)
+    large = wall.repeat_interleave(8, 0).repeat_interleave(8, 1)
+    return torch.stack([large[:32, n : n + 64] for n in range(frames)])
+
+
+@pytest.mark.parametrize("key_every", [None, 32])
+@pytest.mark.parametrize("rate", [24.0, 30000 / 1001])
+def test_a_clip_read_from_its_middle_is_the_rest_of_it(
+    tmp_path: Path, key_every: int | None, rate: float
+) -> None:
+    """Every frame the same to the last bit, also between key frames, and of the bytes."""
+    file = tmp_path / "clip.mp4"
+    write_mp4(file, [moving()], rate, metadata={}, key_every=key_every)
+    whole, _ = read_frames(file)
+    for first in (1, 31, 32, 33, 90, 99):
+        with open_frames(BytesIO(file.read_bytes()), first) as (frames, _, expected):
+            assert torch.equal(torch.stack(list(frames)), whole[first:])
+        assert expected == 100 - first
+
+
+def test_key_frames_lie_no_further_apart_than_asked(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "clip.mp4", [moving()], 24, metadata={}, key_every=32)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        keys = [n for n, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+    assert keys == [0, 32, 64, 96]

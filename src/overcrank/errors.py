@@ -5,6 +5,7 @@
     │   └── SizeError       a clip, latent or batch size that cannot be
     ├── ModelError          a model file or folder cannot be used
     ├── MediaError          a picture or video cannot be read or written
+    │   └── SoundOnlyError  a video has no picture
     └── RunError            the request was right, but the run failed
 
 Messages have three parts: what is wrong, what was given, what would be right.
@@ -39,6 +40,10 @@ class ModelError(OvercrankError):
 
 class MediaError(OvercrankError):
     """A picture or video cannot be read, or an output cannot be written."""
+
+
+class SoundOnlyError(MediaError):
+    """A file has sound and no picture."""
 
 
 class RunError(OvercrankError):

@@ -75,11 +75,14 @@ class Prepared:
         with clip.shard.open("rb") as file:
             file.seek(clip.offset)
             data = file.read(clip.bytes)
-        decoded = _picture(data) if clip.is_picture else _video(data)
+        first = 0 if clip.is_picture else wanted.start
+        decoded = _picture(data) if clip.is_picture else _video(data, first)
         count = 0
         with closing(decoded):
             try:
-                for frame in islice(decoded, wanted.start, wanted.stop, wanted.step):
+                for frame in islice(
+                    decoded, wanted.start - first, wanted.stop - first, wanted.step
+                ):
                     if frame.shape != (clip.height, clip.width, 3):
                         break
                     yield frame
@@ -96,8 +99,8 @@ def _picture(data: bytes) -> Generator[Tensor, None, None]:
         yield torch.from_numpy(np.array(picture.convert("RGB")))
 
 
-def _video(data: bytes) -> Generator[Tensor, None, None]:
-    with open_frames(io.BytesIO(data)) as (frames_HW3, _, _):
+def _video(data: bytes, first: int) -> Generator[Tensor, None, None]:
+    with open_frames(io.BytesIO(data), first) as (frames_HW3, _, _):
         yield from frames_HW3
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overcrank.errors import MediaError
+from overcrank.errors import MediaError, SoundOnlyError
 from overcrank.media.files import check_output, published, readable_file
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ def write_mp4(
     metadata: Mapping[str, str],
     crf: int = 18,
     reproducible: bool = False,
+    key_every: int | None = None,
 ) -> None:
     """Write chunks of frames, uint8 (n, H, W, 3), as one H.264 file that players can start early.
 
     The file appears under its name only when it is complete: whatever goes wrong before, nothing
     is left behind. `metadata` is stored in the file, any key; `crf` is x264's quality, 0 best.
     `reproducible`: equal frames give equal bytes, on one thread, in a slightly larger file.
+    `key_every`: a clip can be read from every so many frames on, at least; x264 takes 250.
     """
     target = check_output(path)
     rate = _rational(frame_rate)
@@ -69,7 +71,7 @@ def write_mp4(
         try:
             with av.open(str(temporary), "w", format="mp4", options=options) as container:
                 container.metadata.update(metadata)
-                _encode(container, chunks, rate, crf, reproducible)
+                _encode(container, chunks, rate, crf, reproducible, key_every)
         except av.FFmpegError as error:
             raise MediaError(
                 f"the clip cannot be written, got {error.strerror!r} for {target}: "
@@ -97,12 +99,13 @@ def read_frames(path: str | PathLike[str]) -> tuple[Tensor, float]:
 
 @contextmanager
 def open_frames(
-    path: str | PathLike[str] | BytesIO,
+    path: str | PathLike[str] | BytesIO, first: int = 0
 ) -> Iterator[tuple[Iterator[Tensor], float, int]]:
     """The same one by one, uint8 (H, W, 3), for videos that do not fit in memory.
 
     Besides their rate: about how many there will be, or 0 if the file does not say. A file may
-    also be given as its bytes.
+    also be given as its bytes. Frames before the `first` are left out, and only those since the
+    last key frame before it are decoded.
     """
     file = path if isinstance(path, BytesIO) else readable_file(path, "a video")
     with _opened(file) as container:
@@ -112,7 +115,13 @@ def open_frames(
         if not rate:
             raise _not_a_video(file)
         expected = round((container.duration or 0) / AV_TIME_BASE * rate)
-        yield _evenly(_decoded(container, stream, file), rate, file), float(rate), expected
+        start: float | None = None
+        if first:
+            base = float(stream.time_base or 1)
+            start = (stream.start_time or 0) * base
+            container.seek(round((start + first / float(rate)) / base), stream=stream)
+        frames = _evenly(_decoded(container, stream, file), rate, file, start, first)
+        yield frames, float(rate), max(0, expected - first)
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
@@ -127,6 +136,7 @@ def _encode(
     rate: Fraction,
     crf: int,
     reproducible: bool,
+    key_every: int | None,
 ) -> None:
     from av import VideoFrame
 
@@ -136,6 +146,8 @@ def _encode(
         _check_chunk(chunk, stream)
         if stream is None:
             stream = _add_stream(container, chunk.shape[2], chunk.shape[1], rate, crf)
+            if key_every is not None:
+                stream.codec_context.gop_size = key_every
             if reproducible:  # x264's macroblock tree differs from run to run, on one thread too
                 stream.codec_context.thread_count = 1
                 stream.codec_context.options |= {"x264-params": "mbtree=0"}
@@ -201,7 +213,7 @@ def _opened(file: Path | BytesIO) -> "Iterator[InputContainer]":
     try:
         with av.open(source, "r", metadata_errors="replace") as container:
             if not container.streams.video:
-                raise _not_a_video(file)
+                raise _sound_only(file) if container.streams.audio else _not_a_video(file)
             yield container
     except av.FFmpegError as error:
         raise _not_a_video(file) from error
@@ -217,15 +229,27 @@ def _decoded(
 
 
 def _evenly(
-    frames: "Iterable[av.VideoFrame]", rate: Fraction, file: Path | BytesIO
+    frames: "Iterable[av.VideoFrame]",
+    rate: Fraction,
+    file: Path | BytesIO,
+    start: float | None,
+    first: int,
 ) -> Iterator[Tensor]:
-    """Frames of one size at the times n / rate from the first on; at least one."""
+    """Frames of one size at the times n / rate from `start` on; at least one.
+
+    Those before the `first` are left out; a `start` of None is the time of the first frame.
+    """
     held: Tensor | None = None
-    start: float | None = None
-    count = 0
+    before: av.VideoFrame | None = None
+    count = first
     for frame in frames:
         start = frame.time if start is None else start
         place = round((frame.time - start) * rate) if frame.time is not None else count
+        if place < first:
+            before = frame  # which stands where a gap begins
+            continue
+        if held is None and before is not None and place > first:
+            held = _to_rgb(before)
         if held is not None:
             yield from repeat(held, max(0, place - count))
         count = max(count, place)
@@ -247,8 +271,17 @@ def _to_rgb(frame: "av.VideoFrame") -> Tensor:
 
 
 def _not_a_video(file: Path | BytesIO) -> MediaError:
-    name = file if isinstance(file, Path) else "what was given"
     return MediaError(
-        f"a video cannot be read: {name} is damaged or not a video; "
+        f"a video cannot be read: {_name(file)} is damaged or not a video; "
         "give a file that a common player can show, such as mp4"
     )
+
+
+def _sound_only(file: Path | BytesIO) -> SoundOnlyError:
+    return SoundOnlyError(
+        f"a video cannot be read: {_name(file)} has sound only; give one with pictures"
+    )
+
+
+def _name(file: Path | BytesIO) -> str:
+    return str(file) if isinstance(file, Path) else "what was given"

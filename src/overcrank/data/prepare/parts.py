@@ -19,13 +19,16 @@ from torch.nn.functional import interpolate
 from overcrank.data.prepare.look import Seen, look, look_at
 from overcrank.data.prepare.settings import Scorer, Settings
 from overcrank.data.prepare.sources import Source, is_known, is_picture
-from overcrank.errors import MediaError
+from overcrank.errors import MediaError, SoundOnlyError
 from overcrank.media import open_frames, read_image, write_mp4
 
 RECORD = "record.json"
 PREVIEW = 160
 """Pixels of the longer side of a picture in the contact sheet."""
 SCORED = 4
+
+KEY_EVERY = 32
+"""Frames from which a clip can be read: a training begins anywhere in it."""
 
 TOLD = 16
 """Frames between one telling and the next."""
@@ -101,7 +104,8 @@ def _entries(source: Source, judge: Judge, folder: Path, tell: Tell) -> list[Ent
         else:
             found = _look_through(source.path, settings, lambda share: tell(share / 2))
     except MediaError as error:  # of the input: what cannot be written is not caught
-        return [{"reason": "unreadable", "detail": str(error)}]
+        reason = "sound only" if isinstance(error, SoundOnlyError) else "unreadable"
+        return [{"reason": reason, "detail": str(error)}]
     if isinstance(found, Tensor):
         return [_picture(found, judge, folder)]
     if not found.stretches:
@@ -202,7 +206,7 @@ def _clip(
                 some_HW3.append(frame_HW3)
             yield frame_HW3[None]
 
-    write_mp4(path, chunks(), rate, metadata={}, reproducible=True)
+    write_mp4(path, chunks(), rate, metadata={}, reproducible=True, key_every=KEY_EVERY)
     height, width, _ = some_HW3[0].shape
     entry = {"width": width, "height": height} | _scored(torch.stack(some_HW3), *judge)
     if "reason" in entry:
