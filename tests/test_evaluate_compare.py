@@ -49,7 +49,10 @@ def test_what_changed_is_told_apart_from_chance_and_the_better_way() -> None:
         "speed.peak_memory": "",  # no interval
     }
     back = {".".join(x.first.path): x.verdict for x in changes(FAST, SLOW)}
-    assert (back["text.adherence.clips.motion"], back["speed.seconds.denoise"]) == ("worse", "worse")
+    assert (back["text.adherence.clips.motion"], back["speed.seconds.denoise"]) == (
+        "worse",
+        "worse",
+    )
 
 
 def test_a_report_beside_itself_has_no_difference() -> None:

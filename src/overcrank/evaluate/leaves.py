@@ -19,6 +19,8 @@ PARTS = {
 _WORDS = {"psnr": "PSNR", "ssim": "SSIM", "vae": "VAE"}
 _UNITS = {"psnr": " dB", "below_round_trip": " dB", "peak_memory": " MB", "seconds": " s"}
 """By one of the last two names; memory is in bytes, and shown as megabytes."""
+_SHARES = {"chance", "unsure"}
+"""Names of numbers in [0, 1] without an interval of their own, also shown as percentages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def words(name: str) -> str:
 
 def shown(found: Leaf) -> str:
     """The value with its unit."""
-    if found.is_rate:
+    if found.is_rate or set(found.path[-2:]) & _SHARES:
         return f"{found.value:.0%}"
     unit = next((unit for name, unit in _UNITS.items() if _named(found, name)), "")
     value = found.value / 1e6 if unit == " MB" else found.value

@@ -106,7 +106,10 @@ class _Run:
                 sheet += [shown.true_frames, shown.frames]
         contact_sheet(sheet, self.folder / "text.png")
         found = {name: measure.result() for name, measure in measures.items()}
-        found["adherence"] = {"random_weights": self._guessed(), **found["adherence"]}
+        for name in ("unsure", "chance"):
+            rows = found["adherence"]["clips"]
+            found["adherence"][name] = {fact: row[name] for fact, row in rows.items()}
+        found["adherence"]["random_weights"] = self._guessed()
         return {"questions": len(asked), **found, "clips": told}
 
     def _guessed(self) -> dict[str, Any]:

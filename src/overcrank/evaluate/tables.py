@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from overcrank.evaluate.leaves import Leaf, leaf, shown, span, words
+from overcrank.evaluate.told import TOLD
 from overcrank.pages import interval
 
 
@@ -21,8 +22,9 @@ def blocks(part: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
         elif isinstance(value, dict) and _is_group(value):
             columns[name] = value
         elif isinstance(value, dict) and value:
+            told = f"<p>{escape(TOLD[name])}</p>" if name in TOLD else ""
             inner = blocks(value, (*path, name))
-            deeper.append(f"<h3>{escape(words(name))}</h3>{inner}")
+            deeper.append(f"<h3>{escape(words(name))}</h3>{told}{inner}")
     rows = "".join(f"<tr><th>{escape(k)}</th><td>{v}</td></tr>" for k, v in own)
     numbers = f'<table class="numbers">{rows}</table>' if rows else ""
     return numbers + (matrix(columns, path) if columns else "") + "".join(deeper)
