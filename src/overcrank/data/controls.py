@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-_LUMA = (0.299, 0.587, 0.114)
+from overcrank.metrics.wavelet import LUMA
+
 _ACROSS = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 
 
@@ -16,7 +17,7 @@ def edges(frames_FHW3: Tensor) -> Tensor:
     The length of the Sobel gradient; black where nothing changes, white at a step of half the
     range and more.
     """
-    grey_F1HW = (frames_FHW3.float() @ torch.tensor(_LUMA))[:, None]
+    grey_F1HW = (frames_FHW3.float() @ torch.tensor(LUMA))[:, None]
     padded = pad(grey_F1HW, (1, 1, 1, 1), mode="replicate")
     across_and_down = conv2d(padded, torch.stack([_ACROSS, _ACROSS.T])[:, None])
     strength_FHW = across_and_down.norm(dim=1) / 2  # a step of c has a gradient of 4 c

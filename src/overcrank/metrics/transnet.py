@@ -1,7 +1,8 @@
 """Features of TransNet V2, a network of 3-D convolutions that learnt to find cuts in films.
 
-Its trunk, from Soucek and Lokoc, "TransNet V2", arXiv:2008.04838, figure 1: three cells of two
-blocks; a block looks 3 pixels and 3 frames wide, 1, 2, 4 and 8 frames apart. Nobody who makes or
+The first two of the three cells of Soucek and Lokoc, "TransNet V2", arXiv:2008.04838, figure 1: two
+blocks each, which look 3 pixels and 3 frames wide, 1, 2, 4 and 8 frames apart. With the third one
+distances notice less, at a price half as high again (docs/log.md). Nobody who makes or
 judges clips here has trained it. The weights (MIT) come with a package of plain files, and tensors
 are named as there.
 
@@ -25,14 +26,14 @@ SIZE = (27, 48)
 """Height and width that it looks at."""
 APART = (1, 2, 4, 8)
 """Frames between those that a block looks at."""
-CELLS = (16, 32, 64)
+CELLS = (16, 32)
 """Channels of one distance in each cell."""
 WIDTH = len(APART) * CELLS[-1]
 """Number of features."""
 
 
 class TransNet(nn.Module):
-    """Video (B, 3, F, H, W) in [-1, 1] -> features (B, 256), means over time and place."""
+    """Video (B, 3, F, H, W) in [-1, 1] -> features (B, 128), means over time and place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,6 +93,6 @@ def load_transnet() -> TransNet:
     """The network with its weights, frozen; ModelError if their package is not installed."""
     state = PINNED.read()
     network = TransNet()
-    # What the file holds besides decides about cuts.
+    # What the file holds besides is the third cell, and decides about cuts.
     network.load_state_dict({name: state[name] for name in network.state_dict()})
     return network.eval().requires_grad_(False)
