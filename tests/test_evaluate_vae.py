@@ -11,7 +11,7 @@ from loud_weights import randomise
 from nano_model import nano_pipeline
 from overcrank.errors import MediaError, RunError
 from overcrank.evaluate.true_clips import Rendered, find_clips
-from overcrank.evaluate.vae_report import as_frames, flat_field, round_trip, vae_report
+from overcrank.evaluate.vae_report import as_frames, flat_field, trip, vae_report
 from overcrank.media import write_mp4
 from overcrank.metrics import psnr
 from overcrank.pipeline import Pipeline
@@ -21,7 +21,7 @@ from overcrank.toybox.render import render
 
 SIZE = ClipSize(17, 64, 96)
 MEANS = {
-    *("psnr", "psnr_actors", "ssim", "flicker", "flicker_share", "first_frame", "last_frame"),
+    *("psnr", "psnr_actors", "ssim", "flicker", "flicker_share", "first_delta", "last_delta"),
     *("values_to_one", "bytes_to_one", "bytes_to_one_h264"),
 }
 
@@ -172,10 +172,10 @@ def test_weights_that_give_no_numbers_are_told() -> None:
     with torch.no_grad():
         pipe.vae.get_parameter("decoder.conv_out.conv.bias").fill_(float("nan"))
     with pytest.raises(RunError, match="a round trip must be finite, got: .* none or infinite"):
-        round_trip(pipe, torch.zeros(9, 32, 32, 3, dtype=torch.uint8))
+        trip(pipe, torch.zeros(9, 32, 32, 3, dtype=torch.uint8))
 
 
 def test_a_round_trip_has_the_form_of_the_frames(pipe: Pipeline) -> None:
     frames = render(bench()[0].scene, SIZE, 24.0)
-    output = as_frames(round_trip(pipe, frames).output_BCFHW)
+    output = as_frames(trip(pipe, frames).output_BCFHW)
     assert (output.shape, output.dtype) == (frames.shape, torch.uint8)

@@ -12,7 +12,7 @@ from overcrank.errors import SizeError
 from overcrank.metrics import psnr
 from overcrank.metrics.channels import Channels
 from overcrank.metrics.grid import PERIODS, grid_peaks
-from overcrank.metrics.seams import seam
+from overcrank.metrics.seam import seam_of_parts
 from overcrank.metrics.ssim import ssim
 from overcrank.metrics.temporal import ends, flicker
 from overcrank.shapes import ClipSize
@@ -187,18 +187,20 @@ def test_fields_off_the_grid_of_periods_are_refused() -> None:
 
 
 def test_a_seam_is_the_jump_at_a_border(clip: Tensor) -> None:
-    assert seam(clip, clip, [32], 4) == 0
-    assert seam(shifted(clip), clip, [32], 4) < 1e-3
+    assert seam_of_parts(clip, clip, [32], 4) == 0
+    assert seam_of_parts(shifted(clip), clip, [32], 4) < 1e-3
     typical = float(clip.diff(dim=4).abs().mean())
-    assert seam(split(clip), clip, [32], 4) == pytest.approx(8 * LEVEL / typical, rel=1e-3)
-    assert seam(split(clip), clip, [16], 4) < 1e-3
-    assert seam(split(clip), clip, [16, 32], 4) == pytest.approx(4 * LEVEL / typical, rel=1e-3)
+    assert seam_of_parts(split(clip), clip, [32], 4) == pytest.approx(8 * LEVEL / typical, rel=1e-3)
+    assert seam_of_parts(split(clip), clip, [16], 4) < 1e-3
+    assert seam_of_parts(split(clip), clip, [16, 32], 4) == pytest.approx(
+        4 * LEVEL / typical, rel=1e-3
+    )
 
 
 def test_a_seam_in_time_is_found_alike(clip: Tensor) -> None:
     later = clip + 8 * LEVEL * (torch.arange(33) >= 9)[:, None, None]
-    assert seam(later, clip, [9], 2) > 1
-    assert seam(later, clip, [17], 2) < 1e-3
+    assert seam_of_parts(later, clip, [9], 2) > 1
+    assert seam_of_parts(later, clip, [17], 2) < 1e-3
 
 
 def test_channels_have_the_moments_of_what_was_put_in() -> None:

@@ -18,11 +18,17 @@ from overcrank.weights.files import write_atomically
 LESS_IS_BETTER = frozenset(
     {
         *("seconds", "peak_memory", "distance", "below_round_trip", "unsure"),
+        *("artefacts", "flicker", "flicker_share", "perceptual", "seams", "grid"),
     }
 )
 """Numbers with one of these names anywhere in their path; of the others more is better."""
-NEITHER = frozenset({"true_clips", "random_weights", "chance", "noise_floor", "n", "items"})
-"""Not the model's own: shown, and not judged."""
+NEITHER = frozenset(
+    {
+        *("true_clips", "random_weights", "chance", "noise_floor", "n", "items"),
+        *("first_delta", "last_delta", "values_to_one", "bytes_to_one", "bytes_to_one_h264"),
+    }
+)
+"""Not the model's own, or neither good nor bad: shown, and not judged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from overcrank.conditioning import Clip, Image
+from overcrank.errors import ModelError
 from overcrank.evaluate.adherence import OnClip, Tally, clip_size, true_frames
-from overcrank.metrics import mean_of, psnr
+from overcrank.evaluate.true_clips import Rendered, TrueClip
+from overcrank.evaluate.vae_report import as_frames, trip, vae_report
+from overcrank.metrics import load_features, mean_of, psnr
 from overcrank.metrics.seam import seam
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
-from overcrank.runtime import precision
 from overcrank.shapes import FRAMES_PER_CELL
 from overcrank.toybox.bench import BenchItem
 from overcrank.toybox.recogniser import Recogniser
-from overcrank.toybox.truth import truth
 
 
 def vae_keeps(
@@ -28,27 +28,26 @@ def vae_keeps(
     sheet: list[Tensor],
     rows: int,
 ) -> dict[str, Any]:
-    """Round trips: mean dB over the frame and on the actors; rates where there is one actor."""
-    whole, inside, found = [], [], Tally()
+    """`vae_report` on items of the benchmark in the model's own size, and what the recogniser
+    finds in round trips with one actor. The first `rows` items go to `sheet`, true clip first.
+    Where the feature network is not installed, `perceptual` says so."""
+    found = Tally()
+
+    def look(clip: TrueClip, output: Tensor) -> None:
+        assert clip.item is not None
+        if len(clip.item.scene.actors) == 1:
+            found.add(clip.item.scene, recogniser.read(output, clip.frame_rate))
+        if len(sheet) < 2 * rows:
+            sheet.extend([clip.frames, output])
+
     rate = pipe.model.defaults.frame_rate
-    for i, item in enumerate(items):
-        frames = true_frames(pipe, item.scene)
-        output = round_trip(pipe, frames)
-        whole.append(decibels(output, frames))
-        mask = truth(item.scene, clip_size(pipe), rate).masks.any(0)
-        if mask.any():
-            inside.append(decibels(output, frames, mask))
-        if len(item.scene.actors) == 1:
-            found.add(item.scene, recogniser.read(output, rate))
-        if i < rows:
-            sheet += [frames, output]
-        on_clip(i + 1, len(items))
-    return {
-        "items": len(whole),
-        "psnr": fmean(whole),
-        "psnr_actors": fmean(inside),
-        "round_trips": found.rates(),
-    }
+    clips = [Rendered(item, clip_size(pipe), rate) for item in items]
+    try:
+        features, lacking = load_features(), {}
+    except ModelError as error:
+        features, lacking = None, {"perceptual": str(error)}
+    report = vae_report(pipe, clips, on_clip, features=features, on_trip=look)
+    return {**report, **lacking, "round_trips": found.rates()}
 
 
 def picture_kept(
@@ -152,13 +151,7 @@ def beginning_kept(
 
 def round_trip(pipe: Pipeline, frames: Tensor) -> Tensor:
     """Frames through the model's VAE: uint8 (F, H, W, 3) in and out."""
-    video_BCFHW = _video(frames).movedim(-1, 0)[None].to(pipe.hardware.device)
-    with precision(pipe.hardware):
-        latent_BCTHW = pipe.vae.encode(video_BCFHW)
-        # A generator for decoders that inject noise.
-        output_BCFHW = pipe.vae.decode(latent_BCTHW, generator=torch.Generator().manual_seed(0))
-    pixels = (output_BCFHW[0].float().movedim(0, -1) + 1) * 127.5
-    return pixels.round().clamp(0, 255).to("cpu", torch.uint8)
+    return as_frames(trip(pipe, frames).output_BCFHW)
 
 
 def decibels(frames: Tensor, reference: Tensor, mask_FHW: Tensor | None = None) -> float:

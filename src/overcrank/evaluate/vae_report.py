@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from overcrank.errors import MediaError, RunError
-from overcrank.evaluate.adherence import OnClip
+from overcrank.evaluate.shown import OnClip
 from overcrank.evaluate.true_clips import Source, TrueClip
 from overcrank.media import write_mp4
 from overcrank.metrics import Features, mean_of, perceptual_distance, psnr
 from overcrank.metrics.artefacts import not_finite
 from overcrank.metrics.channels import Channels
 from overcrank.metrics.grid import grid_peaks
-from overcrank.metrics.seams import seam
+from overcrank.metrics.seam import seam_of_parts
 from overcrank.metrics.ssim import ssim
 from overcrank.metrics.temporal import ends, flicker
 from overcrank.pipeline import Pipeline
@@ -76,14 +76,14 @@ def vae_report(
             continue
         finally:
             on_clip(number + 1, len(clips))
-        trip = round_trip(pipe, clip.frames)
-        named.append({"name": clip.name, **_measured(clip, trip, features)})
-        normalised.add(trip.latent_BCTHW)
-        raw.add(pipe.vae.per_channel_statistics.restore(trip.latent_BCTHW))
+        there = trip(pipe, clip.frames)
+        named.append({"name": clip.name, **_measured(clip, there, features)})
+        normalised.add(there.latent_BCTHW)
+        raw.add(pipe.vae.per_channel_statistics.restore(there.latent_BCTHW))
         if len(named) <= SEAMED:
-            for name, value in _seams(pipe, trip):
+            for name, value in _seams(pipe, there):
                 seams[name].append(value)
-        on_trip(clip, as_frames(trip.output_BCFHW))
+        on_trip(clip, as_frames(there.output_BCFHW))
     if not named:
         first = next(iter(skipped.values()), "no clips at all")
         raise MediaError(f"no clip could be measured, got {len(skipped)}; the first: {first}")
@@ -101,7 +101,7 @@ def vae_report(
     }
 
 
-def round_trip(pipe: Pipeline, frames: Tensor) -> Trip:
+def trip(pipe: Pipeline, frames: Tensor) -> Trip:
     """Frames, uint8 (F, H, W, 3), through the model's VAE. Raises RunError if that is no video."""
     video_BCFHW = (frames.float() / 127.5 - 1).movedim(-1, 0)[None].to(pipe.hardware.device)
     stages = Stages(pipe.hardware, ("encode", "decode"))
@@ -155,8 +155,8 @@ def _measured(clip: TrueClip, trip: Trip, features: Features | None) -> dict[str
         "ssim": float(ssim(output, video)),
         "flicker": float(change),
         "flicker_share": float(share),
-        "first_frame": float(first),
-        "last_frame": float(last),
+        "first_delta": float(first),
+        "last_delta": float(last),
         "values_to_one": 3 * pixels / values,
         "bytes_to_one": 3 * pixels / (values * trip.latent_BCTHW.element_size()),
         "bytes_to_one_h264": 3 * pixels / _h264_bytes(clip),
@@ -194,12 +194,12 @@ def _seams(pipe: Pipeline, trip: Trip) -> Iterator[tuple[str, float]]:
         half = latent.shape[4] // 2
         with precision(pipe.hardware):
             sides = [_decode(pipe, part) for part in (latent[..., :half], latent[..., half:])]
-        yield "tiles", seam(torch.cat(sides, 4), whole, [half * PIXELS_PER_CELL], 4)
+        yield "tiles", seam_of_parts(torch.cat(sides, 4), whole, [half * PIXELS_PER_CELL], 4)
     if config.causal_decoder:
         with precision(pipe.hardware):
             parts = [part.float() for part in pipe.vae.decode_stream(latent)]
         borders = list(range(1, whole.shape[2], FRAMES_PER_CELL))
-        yield "chunks", seam(torch.cat(parts, 2), whole, borders, 2)
+        yield "chunks", seam_of_parts(torch.cat(parts, 2), whole, borders, 2)
 
 
 def _speed(named: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,9 @@
-"""Whether a clip goes on where it was taken up. Axes: F frames, H W pixels."""
+"""Whether a clip goes on where it was taken up, or where the parts meet that it was decoded in.
+
+Axes: F frames, H W pixels.
+"""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -26,3 +31,16 @@ def seam(frames: Tensor, border: int) -> float:
     others = [float(change) for i, change in enumerate(change_F) if i != at]
     typical = sorted(others)[len(others) // 2]
     return max(float(change_F[at]), STILL) / max(typical, STILL)
+
+
+def seam_of_parts(video: Tensor, reference: Tensor, borders: Sequence[int], dim: int) -> float:
+    """How far the step across borders is from that of the same clip decoded whole.
+
+    Mean |d - r| / mean |r|, where r is the whole clip's step from one pixel (or frame) to the next
+    along the axis `dim`, everywhere, and d, r of the numerator are steps onto the places
+    `borders`: 0 without a seam, 1 where it is as large as a typical step. Any shape.
+    """
+    step, right = (x.float().diff(dim=dim).movedim(dim, 0) for x in (video, reference))
+    places = [border - 1 for border in borders]
+    away = (step[places] - right[places]).abs().mean()
+    return float(away / right.abs().mean().clamp(min=1e-8))
