@@ -14,20 +14,14 @@ from overcrank.toybox.motion import pose
 from overcrank.toybox.recogniser import FRAMES, NAMES, Recogniser, RecogniserConfig
 from overcrank.toybox.scene import sample_scene
 from overcrank.train import recogniser_clips
-from overcrank.train.recogniser import (
-    Mixture,
-    begun,
-    calibrate,
-    fit,
-    pictures_of,
-    score,
-    surely_right,
-)
+from overcrank.train.recogniser import begun, calibrate, fit, score, surely_right
+from overcrank.train.recogniser_answers import fit_answers, looks_at
 from overcrank.train.recogniser_clips import (
     NONE,
     PIECE,
     Clips,
     Draw,
+    Mixture,
     draw,
     held_out_draws,
     label,
@@ -193,18 +187,20 @@ def test_normalisations_are_settled_before_training_ends() -> None:
     assert {int(norm.num_batches_tracked) for norm in norms} == {40}
 
 
-def test_what_the_stem_shows_can_stay_as_it_is() -> None:
+def test_new_questions_leave_the_cells_as_they_are() -> None:
     torch.manual_seed(0)
     network, made = Recogniser(SMALL), clips(3)
-    pictures = pictures_of(network, made, 2)
-    assert pictures.frames.shape == (6, FRAMES, 8, 8, 8)
+    looks = looks_at(network, Mixture([made], [1.0]), [2])
+    assert [tuple(look.sets[0].frames.shape) for look in looks] == [
+        (6, FRAMES, 8, 8, 8),
+        (6, 13, 8, 8, 8),
+    ]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    mixture = Mixture([pictures], [1.0])
-    fit(network, mixture, 2, lambda _: None, lr=1e-2, batch=2, keep_stem=True)
+    fit_answers(network, looks, 3, lambda _: None, lr=1e-2, batch=2)
     for name, tensor in network.state_dict().items():
-        if name.startswith("stem."):
+        if name.startswith(("stem.", "time.")):
             assert torch.equal(tensor, before[name]), name
-    assert not torch.equal(network.time[0].taps, before["time.0.taps"])
+    assert not torch.equal(network.heads["size"].weight, before["heads.size.weight"])
 
 
 def test_calibration_widens_what_is_too_sure() -> None:

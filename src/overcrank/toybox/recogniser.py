@@ -229,18 +229,11 @@ class Recogniser(nn.Module):
 
     def cells(self, clip_BCFHW: Tensor) -> Tensor:
         """What is seen in each cell of 8 x 8 pixels, and how it changes: (B, F, D, H, W)."""
-        return self.changes(self.pictures(clip_BCFHW))
-
-    def pictures(self, clip_BCFHW: Tensor) -> Tensor:
-        """What is seen in each cell in each frame and the one before: (B, F, D, H, W)."""
+        batch = len(clip_BCFHW)
         x = rearrange(with_hints(clip_BCFHW, FRAMES), "b f c h w -> (b f) c h w")
         x = self.stem(x.to(memory_format=torch.channels_last))
-        return rearrange(x, "(b f) c h w -> b f c h w", b=len(clip_BCFHW))
-
-    def changes(self, pictures_BFDHW: Tensor) -> Tensor:
-        """Each cell learns what it shows at other times."""
-        height, width = pictures_BFDHW.shape[3:]
-        x_BNFC = rearrange(pictures_BFDHW, "b f c h w -> b (h w) f c")
+        height, width = x.shape[2:]
+        x_BNFC = rearrange(x, "(b f) c h w -> b (h w) f c", b=batch)
         for conv in self.time:
             x_BNFC = x_BNFC + conv(x_BNFC)
         return rearrange(x_BNFC, "b (h w) f c -> b f c h w", h=height, w=width)

@@ -12,8 +12,8 @@ Axes: B batch, C channels, F frames, H W pixels, S slots.
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,22 +26,21 @@ from torch.nn import functional
 from overcrank.runtime import choose
 from overcrank.toybox import recogniser as names
 from overcrank.toybox.recogniser import NAMES
+from overcrank.train.recogniser_answers import fit_answers, looks_at
 from overcrank.train.recogniser_clips import (
     Clips,
+    Mixture,
     held_out_draws,
     round_trip_draws,
     stored_clips,
     training_draws,
 )
-from overcrank.train.recogniser_loss import Guide, loss_on
+from overcrank.train.recogniser_loss import LOOKS, Guide, loss_on, mixed, optimise
 from overcrank.train.spoil import spoil
 from overcrank.vae import VAE
 from overcrank.weights import load_component
 from overcrank.weights.files import write_atomically
 
-LENGTHS = (24, 24, 13)
-"""Frames of the batches, in turn: of whole clips, and of the first two seconds. Few frames far
-apart would teach shapes faster, but at the cost of motion."""
 READ_AT = (24, 13)
 """Frames looked at in clips of at least four seconds, and of two."""
 AIM = 0.995
@@ -52,23 +51,6 @@ SETTLED = 0.75
 """Part of training after which the normalisations keep their statistics (see `settle`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """What batches are drawn from: sets of clips, and the part of a batch that each gives."""
-
-    sets: Sequence[Clips]
-    parts: Sequence[float]
-
-    def batch(self, count: int, dice: torch.Generator) -> Clips:
-        """`count` clips, drawn on the device of `dice`, where the sets are as well."""
-        return Clips.cat(
-            [
-                clips[picks(len(clips.frames), round(part * count), dice)]
-                for clips, part in zip(self.sets, self.parts, strict=True)
-            ]
-        )
-
-
 def fit(
     network: names.Recogniser,
     mixture: Mixture,
@@ -77,57 +59,25 @@ def fit(
     *,
     lr: float,
     batch: int,
-    keep_stem: bool = False,
 ) -> None:
-    """AdamW, a learning rate that rises and falls once, on the device that `network` is on.
-
-    With `keep_stem` the pictures that the stem makes stay as they are, and `mixture` holds them
-    in place of clips: see `pictures_of`.
-    """
+    """AdamW, a learning rate that rises and falls once, on the device that `network` is on."""
     device = network.queries_SD.device
     guide = Guide(network.config.stem[-1]).to(device)
-    network.stem.requires_grad_(not keep_stem)
-    parameters = [p for p in (*network.parameters(), *guide.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
-    precision = mixed(device)
-    network.train(not keep_stem)
-    for step in range(steps):
-        if step == int(SETTLED * steps) and not keep_stem:
+    network.train()
+
+    def loss_at(step: int) -> Tensor:
+        if step == int(SETTLED * steps):
             settle(network, mixture, batch)
         dice = torch.Generator(device).manual_seed(step)
         picked = mixture.batch(batch, dice)
-        frames = LENGTHS[step % len(LENGTHS)]
+        frames = LOOKS[step % len(LOOKS)]
         picked.labels["centre"] = picked.labels["centre"][:, :, :frames]
-        seen, labels = picked.frames[:, :frames], picked.labels
-        if not keep_stem:
-            seen, labels = spoil(seen, labels, dice)
-        with precision:
-            cells_BFDHW = network.changes(seen) if keep_stem else network.cells(seen)
-            loss = loss_on(network, guide, cells_BFDHW, labels)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 50 == 49:
-            on_event({"step": step + 1, "loss": round(loss.item(), 4)})
-
-
-@torch.no_grad()
-def pictures_of(network: names.Recogniser, clips: Clips, times: int, piece: int = 16) -> Clips:
-    """Clips as the stem shows them, each spoilt in so many ways: "frames" are (B, F, D, H, W)
-    in bfloat16."""
-    device = network.queries_SD.device
-    network.eval()
-    parts = []
-    for number, picks in enumerate(torch.arange(len(clips.frames)).repeat(times).split(piece)):
-        dice = torch.Generator(device).manual_seed(2**33 + number)
-        picked = clips[picks.to(device)]
-        video, labels = spoil(picked.frames, picked.labels, dice)
+        video, labels = spoil(picked.frames[:, :frames], picked.labels, dice)
         with mixed(device):
-            parts.append(Clips(network.pictures(video).bfloat16(), labels))
-    return Clips.cat(parts)
+            cells_BFDHW = network.cells(video)
+            return loss_on(network, cells_BFDHW, labels) + guide(cells_BFDHW, labels)
+
+    optimise([*network.parameters(), *guide.parameters()], steps, lr, loss_at, on_event)
 
 
 @torch.no_grad()
@@ -210,15 +160,6 @@ def _logits(network: names.Recogniser, clips: Clips, frames: int) -> dict[str, T
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def picks(of: int, count: int, dice: torch.Generator) -> Tensor:
-    return torch.randint(of, (count,), generator=dice, device=dice.device)
-
-
-def mixed(device: torch.device) -> torch.autocast:
-    dtype = choose(device, "auto").dtype
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-
-
 def _mixture(options: argparse.Namespace, vae: VAE | None, device: torch.device) -> Mixture:
     """The training clips, as bytes on the device."""
     folder, processes = options.folder, options.processes
@@ -251,11 +192,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--round-trips", type=int, default=2048)
     parser.add_argument("--round-trip-part", type=float, default=0.45, help="of each batch")
     parser.add_argument(
-        "--keep-stem",
+        "--answers-only",
         type=int,
         nargs="+",
-        help="train the rest alone, on the stem's pictures of so many versions of each clip and "
-        "of each round trip: a third of the time for a step",
+        help="train only what looks at the cells, on those of so many versions of each clip and "
+        "of each round trip: a tenth of the time",
     )
     parser.add_argument("--steps", type=int, default=1700, help="0 only calibrates and scores")
     parser.add_argument("--lr", type=float, default=3e-3)
@@ -287,22 +228,14 @@ def main() -> None:
         if options.steps:
             mixture = _mixture(options, vae, hardware.device)
             write({"clips": [len(clips.frames) for clips in mixture.sets]})
-            if options.keep_stem:
-                sets = [
-                    pictures_of(network, clips, times)
-                    for clips, times in zip(mixture.sets, options.keep_stem, strict=True)
-                ]
-                mixture = Mixture(sets, mixture.parts)
-                write({"pictures": [len(clips.frames) for clips in mixture.sets]})
-            fit(
-                network,
-                mixture,
-                options.steps,
-                write,
-                lr=options.lr,
-                batch=options.batch,
-                keep_stem=bool(options.keep_stem),
-            )
+            if options.answers_only:
+                looks = looks_at(network, mixture, options.answers_only)
+                write({"cells": [[len(c.frames) for c in look.sets] for look in looks]})
+                fit_answers(
+                    network, looks, options.steps, write, lr=options.lr, batch=options.batch
+                )
+            else:
+                fit(network, mixture, options.steps, write, lr=options.lr, batch=options.batch)
             _write(network, weights, {})
         network.half().float()  # what the file holds is what is judged
         result = _judge(network, options, vae)

@@ -75,6 +75,23 @@ class Clips:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixture:
+    """What batches are drawn from: sets of clips, and the part of a batch that each gives."""
+
+    sets: Sequence[Clips]
+    parts: Sequence[float]
+
+    def batch(self, count: int, dice: torch.Generator) -> Clips:
+        """`count` clips, drawn on the device of `dice`, where the sets are as well."""
+        return Clips.cat(
+            [
+                clips[_picks(len(clips.frames), round(part * count), dice)]
+                for clips, part in zip(self.sets, self.parts, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
     """What a seed stands for; `sigma` is the noise on the latents of a round trip."""
 
@@ -223,6 +240,10 @@ def stored_clips(
             save_file({"frames": clips.frames, **clips.labels}, temporary)
     found = [load_file(path) for path in shards]
     return Clips.cat([Clips(tensors.pop("frames"), tensors) for tensors in found])
+
+
+def _picks(of: int, count: int, dice: torch.Generator) -> Tensor:
+    return torch.randint(of, (count,), generator=dice, device=dice.device)
 
 
 def _pixels(video: Tensor) -> Tensor:

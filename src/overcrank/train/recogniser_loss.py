@@ -3,14 +3,22 @@
 Axes: B batch, F frames, D width, H W cells, S slots, X two coordinates.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from overcrank.runtime import choose
 from overcrank.toybox.recogniser import NAMES, OF_ACTOR, Recogniser
 from overcrank.train.recogniser_clips import NONE
 from overcrank.train.spoil import UNSURE
+
+LOOKS = (24, 24, 13)
+"""Frames of the batches, in turn: of whole clips, and of the first two seconds. Few frames far
+apart would teach shapes faster, but at the cost of motion."""
 
 
 def loss_of(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
@@ -60,10 +68,34 @@ class Guide(nn.Module):
         return loss_of({name: head(seen_BSFD) for name, head in self.heads.items()}, aims)
 
 
-def loss_on(
-    network: Recogniser, guide: Guide, cells_BFDHW: Tensor, labels: dict[str, Tensor]
-) -> Tensor:
-    """All of it, for the cells that `network` made of some clips."""
+def loss_on(network: Recogniser, cells_BFDHW: Tensor, labels: dict[str, Tensor]) -> Tensor:
+    """Of what `network` answers on the cells of some clips."""
     answers = network.answer(cells_BFDHW)
-    told = loss_of(answers, labels) + centre_loss(answers["centre"], labels)
-    return told + guide(cells_BFDHW, labels)
+    return loss_of(answers, labels) + centre_loss(answers["centre"], labels)
+
+
+def optimise(
+    parameters: Sequence[nn.Parameter],
+    steps: int,
+    lr: float,
+    loss_at: Callable[[int], Tensor],
+    on_event: Callable[[dict[str, Any]], None],
+) -> None:
+    """AdamW, a learning rate that rises and falls once, an event every 50 steps."""
+    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
+    for step in range(steps):
+        loss = loss_at(step)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 49:
+            on_event({"step": step + 1, "loss": round(loss.item(), 4)})
+
+
+def mixed(device: torch.device) -> torch.autocast:
+    """The precision that training has there."""
+    dtype = choose(device, "auto").dtype
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
