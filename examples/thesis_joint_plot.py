@@ -5,12 +5,11 @@ round trip keeps, against the operations that training took. Needs matplotlib:
 pip install 'overcrank[examples]'.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from thesis_joint import ARMS
-from thesis_plot import ASKED, Run, runs
+from thesis_plot import ASKED, Run, folders, runs
 
 ROWS = ("staged", *ARMS)
 COLUMNS = {
@@ -75,12 +74,9 @@ def draw(folder: Path, path: Path) -> None:
 
 def main() -> None:
     """Whatever arms are there."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("pictures", type=Path)
-    wish = parser.parse_args()
-    print(table(wish.runs))
-    draw(wish.runs, wish.pictures / "thesis-joint.png")
+    folder, pictures = folders(__doc__)
+    print(table(folder))
+    draw(folder, pictures / "thesis-joint.png")
 
 
 if __name__ == "__main__":

@@ -143,16 +143,22 @@ def draw(folder: Path, names: tuple[str, ...], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    """All comparisons of which something is there."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def folders(about: str | None) -> tuple[Path, Path]:
+    """The folder of the runs, and that for the pictures, as the command line names them."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
     parser.add_argument("runs", type=Path)
     parser.add_argument("pictures", type=Path)
     wish = parser.parse_args()
+    return wish.runs, wish.pictures
+
+
+def main() -> None:
+    """All comparisons of which something is there."""
+    folder, pictures = folders(__doc__)
     for name, variants in COMPARISONS.items():
-        print(f"\n### {name}\n\n{table(wish.runs, variants)}")
-        draw(wish.runs, variants, wish.pictures / f"thesis-{name}.png")
-    print(f"\n{last_step(wish.runs)}")
+        print(f"\n### {name}\n\n{table(folder, variants)}")
+        draw(folder, variants, pictures / f"thesis-{name}.png")
+    print(f"\n{last_step(folder)}")
 
 
 if __name__ == "__main__":

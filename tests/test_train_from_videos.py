@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nano_model import save_nano
 from overcrank.cli import main
 from overcrank.errors import RequestError
 from overcrank.media import read_frames
@@ -97,6 +98,43 @@ def test_videos_become_a_model_by_the_commands_of_the_page(
     assert frames.float().std() > 5
     assert do(["pack", "runs/nano-transformer", str(model)]) == 2
     assert do(["pack", "runs/nano-transformer", "new", "--vae", "pocket"]) == 2
+
+
+LORA = """
+kind: transformer
+start_from: {base}
+vae: {vae}
+lora: {{rank: 4}}
+steps: 1
+latents: [{{clips: 128, frames: 9, size: 32}}]
+stages: [{{frames: 9, size: 32, batch: 1}}]
+optim: {{lr: 0.001}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "vae", "use"),
+    [
+        ("pocket", "pocket", "--model pocket --lora RUN/lora.safetensors"),
+        ("ltxv.safetensors", "vae.gguf", "--model ltxv.safetensors --vae vae.gguf --lora RUN/"),
+        (
+            "runs/a/transformer.safetensors",
+            "runs/v/vae.safetensors",
+            "overcrank pack runs/a MODEL, then overcrank generate PROMPT -o clip.mp4 --model MODEL",
+        ),
+    ],
+)
+def test_a_lora_is_not_packed_but_used(tmp_path: Path, base: str, vae: str, use: str) -> None:
+    (tmp_path / "config.yaml").write_text(LORA.format(base=base, vae=vae))
+    (tmp_path / "lora.safetensors").write_bytes(b"")
+    with pytest.raises(RequestError, match="a LoRA is no model of its own: got") as refused:
+        pack(tmp_path, tmp_path / "model")
+    assert use.replace("RUN", str(tmp_path)) in str(refused.value)
+
+
+def test_a_model_is_not_packed_again(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="which is a model already: overcrank generate"):
+        pack(save_nano(tmp_path / "nano"), tmp_path / "model")
 
 
 def test_what_is_no_run_is_not_packed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from overcrank.errors import RequestError
 from overcrank.train.config import RunConfig, read_config
 from overcrank.weights import Card, Defaults, load_component, load_network, save_model
+from overcrank.weights.card import CARD_FILE, TRANSFORMER_FILE
 from overcrank.weights.presets import find_model, preset_names
 from overcrank.weights.store import latent_hash, read_metadata
 
@@ -43,12 +44,41 @@ def pack(run: Path, folder: Path, vae: str | None = None) -> Card:
 
 
 def _config(run: Path) -> RunConfig:
+    if (run / "lora.safetensors").is_file():
+        raise RequestError(
+            f"a LoRA is no model of its own: got {run}, with lora.safetensors: {_use_of_lora(run)}"
+        )
+    if (run / CARD_FILE).is_file():
+        raise RequestError(
+            f"there is nothing to pack: got {run}, which is a model already: "
+            f"overcrank generate PROMPT -o clip.mp4 --model {run}"
+        )
     if not (run / "transformer.safetensors").is_file():
         raise RequestError(
             f"there is no run of a transformer: got {run}, without transformer.safetensors: give "
             "the folder of one that saved at least once, such as runs/nano-transformer"
         )
     return read_config(run / "config.yaml")
+
+
+def _use_of_lora(run: Path) -> str:
+    """What makes clips with it."""
+    config = read_config(run / "config.yaml")
+    base, first = Path(config.start_from or ""), ""
+    if base.name == TRANSFORMER_FILE:  # one network of two
+        if (base.parent / CARD_FILE).is_file():
+            base = base.parent
+        else:
+            base, first = Path("MODEL"), f"overcrank pack {base.parent} MODEL, then "
+    words = [f"{first}overcrank generate PROMPT -o clip.mp4 --model {base}"]
+    if config.vae not in (config.start_from, None) and not first:
+        words.append(f"--vae {config.vae}")
+    if config.text is not None:
+        words.append(f"--text-encoder {config.text}")
+    words.append(f"--lora {run / 'lora.safetensors'}")
+    if config.conditions.reference > 0:
+        words.append("--reference CONTROL.mp4")
+    return "use it with the model that it was trained on: " + " ".join(words)
 
 
 def _autoencoder(run: Path, config: RunConfig, given: str | None) -> str:

@@ -30,6 +30,7 @@ from overcrank.pages import (
     tiles,
 )
 from overcrank.runtime import processor
+from overcrank.train.config.run import title as title_of
 from overcrank.train.health import Band, reference
 from overcrank.train.pictures import SAMPLES
 from overcrank.weights.files import write_atomically
@@ -58,7 +59,7 @@ def write_report(folder: Path, device: str) -> None:
     """Write report.html into a run's folder, in one step. Raises OSError."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     lines = _read(folder / "metrics.jsonl")
-    title = f"{folder.resolve().name}: {config['kind']} {config['preset']}"
+    title = f"{folder.resolve().name}: {title_of(config)}"
     pictures = "".join([*_clips(folder, config), *_sheets(folder)])
     main = (
         f"{pictures}{section('Curves', _curves(lines, reference(config)))}{_about(config, device)}"
