@@ -1,4 +1,4 @@
-"""The examples that measure networks at their real size, here on tiny ones."""
+"""Examples: those that measure networks at their real size, here on tiny ones, and pictures."""
 
 import json
 import subprocess
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tiny_checkpoints import write_tiny
 
@@ -43,3 +44,16 @@ def test_a_training_step_is_measured_with_and_without_recompute() -> None:
     assert kept["losses"] == again["losses"]
     assert kept["tokens"] == 8
     assert again["gb_peak"] > again["gb_before"] > 0
+
+
+@pytest.mark.slow
+def test_pictures_of_measures_are_made_as_they_stand_in_the_docs(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, EXAMPLES / "measures_pictures_vae.py", tmp_path], check=True, timeout=300
+    )
+    for made in tmp_path.iterdir():
+        known = EXAMPLES.parent / "docs" / "pictures" / made.name
+        with Image.open(made) as ours, Image.open(known) as theirs:
+            assert ours.size == theirs.size
+            assert ours.width == 640
+        assert known.stat().st_size <= 60_000

@@ -16,8 +16,12 @@ PARTS = {
     "speed": "What does a clip cost?",
 }
 """The parts of a report, and the question that each answers."""
-_WORDS = {"psnr": "PSNR", "ssim": "SSIM", "vae": "VAE"}
-_UNITS = {"psnr": " dB", "below_round_trip": " dB", "peak_memory": " MB", "seconds": " s"}
+_WORDS = {"psnr": "PSNR", "ssim": "SSIM", "vae": "VAE", "h264": "H.264"}
+_UNITS = {
+    **dict.fromkeys(("psnr", "below_round_trip", "first_delta", "last_delta", "decibels"), " dB"),
+    "peak_memory": " MB",
+    "seconds": " s",
+}
 """By one of the last two names; memory is in bytes, and shown as megabytes."""
 _SHARES = {"chance", "unsure"}
 """Names of numbers in [0, 1] without an interval of their own, also shown as percentages."""
