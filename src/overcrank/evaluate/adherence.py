@@ -6,7 +6,7 @@ the toybox has no stories of two steps.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, permutations
 from math import prod
@@ -18,7 +18,6 @@ from torch import Tensor
 from overcrank.evaluate.shown import Question, Shown
 from overcrank.metrics import Rate
 from overcrank.pipeline import Pipeline
-from overcrank.request import Request
 from overcrank.shapes import ClipSize
 from overcrank.toybox.bench import BenchItem, bench
 from overcrank.toybox.recogniser import NAMES, Answer, Reading, Recogniser
@@ -40,12 +39,6 @@ KINDS = ("held out", "not held out")
 ALL_OF = {n: f"all facts, {word}" for n, word in enumerate(("one actor", "two actors"), 1)}
 
 ASKED = ("colour", "shape", "motion", "ground")
-RANDOM_ITEMS = 64
-"""A model that knows nothing is asked this often at most."""
-
-OnClip = Callable[[int, int], None]
-"""Called with (done, total) after each clip."""
-
 Found = dict[Fact, Answer | None]
 """What the recogniser answers where a fact is asked for; None where there is no such actor."""
 
@@ -224,52 +217,6 @@ def clip_size(pipe: Pipeline) -> ClipSize:
     """The size that the model recommends."""
     defaults = pipe.model.defaults
     return ClipSize(defaults.frames, defaults.height, defaults.width)
-
-
-def text_obeyed(
-    pipe: Pipeline,
-    recogniser: Recogniser,
-    items: Sequence[BenchItem],
-    on_clip: OnClip,
-    sheet: list[Tensor],
-    rows: int,
-) -> dict[str, Any]:
-    """Rates on clips from text, on all items and on those with pairs that training never shows,
-    beside those on the true clips. The first `rows` items go to `sheet`, true clip first."""
-    found, held_out, true = Tally(), Tally(), Tally()
-    factors = []
-    for i, item in enumerate(items):
-        video = pipe.generate(Request(prompt=item.caption, seed=item.seed))
-        reading = recogniser.read(video.frames, video.frame_rate)
-        found.add(item.scene, reading)
-        if item.scene.held_out:
-            held_out.add(item.scene, reading)
-        frames = true_frames(pipe, item.scene)
-        true.add(item.scene, recogniser.read(frames, video.frame_rate))
-        if i < rows:
-            sheet += [frames, video.frames]
-        factors.append(video.report.realtime_factor)
-        on_clip(i + 1, len(items))
-    return {
-        "clips": found.rates(),
-        "clips_held_out": held_out.rates(),
-        "true_clips": true.rates(),
-        "chance": {name: 1 / len(NAMES[name]) for name in ASKED},
-        "realtime_factor": sum(factors) / len(factors),
-    }
-
-
-def random_weights(
-    pipe: Pipeline, recogniser: Recogniser, items: Iterable[BenchItem], on_clip: OnClip
-) -> dict[str, dict[str, float]]:
-    """Rates on clips of a model of the same architecture that has learnt nothing."""
-    blank = without_knowledge(pipe)
-    found, chosen = Tally(), list(items)[:RANDOM_ITEMS]
-    for i, item in enumerate(chosen):
-        video = blank.generate(Request(prompt=item.caption, seed=item.seed))
-        found.add(item.scene, recogniser.read(video.frames, video.frame_rate))
-        on_clip(i + 1, len(chosen))
-    return found.rates()
 
 
 def without_knowledge(pipe: Pipeline) -> Pipeline:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from overcrank.conditioning import Clip, Image
 from overcrank.errors import ModelError
-from overcrank.evaluate.adherence import OnClip, Tally, clip_size, true_frames
+from overcrank.evaluate.adherence import Tally, clip_size, true_frames
+from overcrank.evaluate.shown import OnClip
 from overcrank.evaluate.true_clips import Rendered, TrueClip
 from overcrank.evaluate.vae_report import as_frames, trip, vae_report
 from overcrank.metrics import load_features, mean_of, psnr
