@@ -1,6 +1,8 @@
 """The distance of clips: what moves it, what does not, and what is refused."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +13,13 @@ from overcrank.errors import RequestError
 from overcrank.evaluate.distance import Distance, check_comparable, with_interval
 from overcrank.evaluate.shown import Question, Shown
 from overcrank.evaluate.spaces import TOYBOX, TRANSNET, Space, open_space
-from overcrank.metrics import frechet, moments, transnet
+from overcrank.metrics import transnet
 from overcrank.shapes import ClipSize
-from overcrank.toybox import render, sample_scene
+from overcrank.toybox import render
 from overcrank.toybox.bench import bench
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
+from spoilt import Scale, Spoil, blurred, brighter, frozen, noisy, recoloured, shuffled
 
 SIZE, RATE = ClipSize(9, 32, 32), 4.0
 
@@ -143,40 +148,6 @@ def test_the_interval_is_as_wide_as_distances_differ() -> None:
     assert sum(inside) >= 50
 
 
-def blurred(frames: Tensor, by: float, _dice: torch.Generator) -> Tensor:
-    away = torch.arange(-4, 5)
-    bell = torch.exp(-(away.square()) / (2 * by * by))
-    kernel = (bell[:, None] * bell / bell.sum() ** 2).expand(3, 1, 9, 9)
-    pixels = torch.nn.functional.pad(frames.movedim(-1, 1).float(), (4,) * 4, "replicate")
-    return torch.nn.functional.conv2d(pixels, kernel, groups=3).movedim(1, -1).round().byte()
-
-
-def noisy(frames: Tensor, by: float, dice: torch.Generator) -> Tensor:
-    noise = by * torch.randn(frames.shape, generator=dice)
-    return (frames + noise).round().clamp(0, 255).byte()
-
-
-def shuffled(frames: Tensor, by: float, dice: torch.Generator) -> Tensor:
-    picks = torch.randperm(len(frames), generator=dice)[: round(by * len(frames))]
-    found = frames.clone()
-    found[picks] = frames[picks.roll(1)]
-    return found
-
-
-def frozen(frames: Tensor, by: float, _dice: torch.Generator) -> Tensor:
-    last = len(frames) - round(by * len(frames))
-    return frames[torch.arange(len(frames)).clamp(max=last)]
-
-
-def recoloured(frames: Tensor, by: float, _dice: torch.Generator) -> Tensor:
-    return torch.lerp(frames.float(), frames.flip(-1).float(), by).round().byte()
-
-
-def brighter(frames: Tensor, by: float, _dice: torch.Generator) -> Tensor:
-    return (frames.float() + by).clamp(0, 255).byte()
-
-
-Spoil = Callable[[Tensor, float, torch.Generator], Tensor]
 SPOILT: tuple[tuple[Spoil, tuple[float, ...]], ...] = (
     (blurred, (1.0, 2.0)),
     (noisy, (4.0, 12.0)),
@@ -186,41 +157,28 @@ SPOILT: tuple[tuple[Spoil, tuple[float, ...]], ...] = (
 )
 
 
-SPACE_SIZE, SPACE_RATE = ClipSize(25, 64, 64), 12.0
+SPOILT_SIZE = ClipSize(25, 64, 64)
 
 
-class Scale:
-    """Distances of spoilt clips in a space, as multiples of the floor."""
-
-    def __init__(self, space: Space, count: int) -> None:
-        self.space, self.count = space, count
-        self.reference = moments(self._features(2**40, brighter, 0))
-        self.floor = frechet(self.reference, moments(self._features(2**41, brighter, 0)))
-
-    def times(self, spoil: Spoil, by: float) -> float:
-        return frechet(self.reference, moments(self._features(2**41, spoil, by))) / self.floor
-
-    def _features(self, first: int, spoil: Spoil, by: float) -> Tensor:
-        dice = torch.Generator().manual_seed(0)
-        scenes = [sample_scene(first + n, split="test", actors=1) for n in range(self.count)]
-        clips = [spoil(render(scene, SPACE_SIZE, SPACE_RATE), by, dice) for scene in scenes]
-        return torch.stack([self.space.features(clip, SPACE_RATE) for clip in clips])
+def times(scale: Scale, spoil: Spoil, by: float) -> float:
+    return scale.times(scale.features(spoil, by))
 
 
 @pytest.mark.slow
 def test_toybox_fd_notices_what_is_spoilt_the_more_the_worse_it_is() -> None:
-    scale = Scale(open_space(TOYBOX, SPACE_SIZE, SPACE_RATE), 64)
+    scale = Scale(open_space(TOYBOX, SPOILT_SIZE, 12.0), SPOILT_SIZE, 12.0, 64)
     for spoil, (weak, strong) in SPOILT:
-        assert scale.times(spoil, weak) > 1.25, spoil
-        assert scale.times(spoil, strong) > 1.2 * scale.times(spoil, weak), spoil
-    assert scale.times(brighter, 1) == pytest.approx(1, abs=0.05)
+        little, much = times(scale, spoil, weak), times(scale, spoil, strong)
+        assert little > 1.25, spoil
+        assert much > 1.2 * little, spoil
+    assert times(scale, brighter, 1) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(transnet.PINNED.path() is None, reason="the weights are not installed")
 def test_transnet_fd_notices_blur_order_stillness_and_colour_but_no_noise() -> None:
-    scale = Scale(open_space(TRANSNET, SPACE_SIZE, SPACE_RATE), 16)
+    scale = Scale(open_space(TRANSNET, SPOILT_SIZE, 12.0), SPOILT_SIZE, 12.0, 16)
     for spoil, by in ((blurred, 2.0), (shuffled, 0.6), (frozen, 0.8), (recoloured, 0.3)):
-        assert scale.times(spoil, by) > 1.2, spoil
-    assert scale.times(noisy, 4) == pytest.approx(1, abs=0.1)  # it looks at 27 x 48 pixels
-    assert scale.times(brighter, 1) == pytest.approx(1, abs=0.1)
+        assert times(scale, spoil, by) > 1.2, spoil
+    assert times(scale, noisy, 4) == pytest.approx(1, abs=0.1)  # it looks at 27 x 48 pixels
+    assert times(scale, brighter, 1) == pytest.approx(1, abs=0.1)
