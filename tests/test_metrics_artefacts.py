@@ -165,12 +165,13 @@ def test_a_clip_is_looked_at_in_a_moment() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["bench", "train"])
-def test_true_clips_raise_false_alarms_in_one_of_a_hundred_at_most(split: str) -> None:
-    """200 scenes: the benchmark, which no limit was chosen on, and seeds never looked at."""
-    if split == "bench":
+@pytest.mark.parametrize("known", ["benchmark", "test split"])
+def test_true_clips_raise_false_alarms_in_one_of_a_hundred_at_most(known: str) -> None:
+    """200 scenes that no limit was chosen on; docs/evaluation.md has the counts."""
+    if known == "benchmark":
         scenes = [item.scene for item in bench()[::2]][:200]
     else:
-        scenes = [sample_scene(2_000_000 + seed) for seed in range(200)]
-    alarms = [name for s in scenes for name in wrong_with(render(s, SIZE, RATE), RATE, s)]
+        scenes = [sample_scene(3_000_000 + seed, split="test") for seed in range(200)]
+    size = ClipSize(121, 128, 128)
+    alarms = [name for s in scenes for name in wrong_with(render(s, size, RATE), RATE, s)]
     assert all(alarms.count(name) <= 2 for name in ARTEFACTS), alarms

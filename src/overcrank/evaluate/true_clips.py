@@ -18,7 +18,7 @@ from overcrank.toybox.render import render
 from overcrank.toybox.truth import actor_mask
 
 MOST_FRAMES = 49
-MOST_PIXELS = 512
+MOST_PIXELS = 256
 """Of each side of a real clip: what is larger is cut to its middle."""
 
 
