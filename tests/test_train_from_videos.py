@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from nano_model import save_nano
@@ -14,7 +15,9 @@ from overcrank.cli import main
 from overcrank.errors import RequestError
 from overcrank.media import read_frames
 from overcrank.train import read_config
+from overcrank.train.lora import adapt
 from overcrank.train.pack import pack
+from overcrank.transformer import PRESETS, Transformer
 from overcrank.weights import Card
 from test_data_prepare import pan, video
 
@@ -40,9 +43,16 @@ def log(run: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-def test_the_examples_of_the_page_are_valid() -> None:
+def written(text: str, folder: Path) -> Path:
+    (folder / "run.yaml").write_text(text)
+    return folder / "run.yaml"
+
+
+def test_the_examples_of_the_page_are_valid(tmp_path: Path) -> None:
     section = PAGE.read_text().split("## From a folder of videos")[1].split("\n## ")[0]
     blocks = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    whole, *blocks = blocks
+    assert read_config(written(whole, tmp_path)).preset == "nano"
     changes = [
         f"{key}={json.dumps(value)}"
         for block in blocks
@@ -52,6 +62,19 @@ def test_the_examples_of_the_page_are_valid() -> None:
     config = read_config("nano-transformer", changes)
     costs = {stage.batch * (stage.tokens or stage.clip.latent.tokens) for stage in config.stages}
     assert costs == {5120}
+
+
+def test_the_loras_of_the_page_are_valid(tmp_path: Path) -> None:
+    section = PAGE.read_text().split("## LoRA and IC-LoRA")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    [pocket] = [block for block in blocks if "start_from: pocket" in block]
+    config = read_config(written(pocket, tmp_path))
+    with torch.device("meta"):
+        network = Transformer(PRESETS["pocket"])
+    assert config.lora is not None
+    adapt(network, config.lora)
+    learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert f"Rank {config.lora.rank} is {learnt:,} numbers" in section
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ class Lora(Strict):
     """
 
     rank: Count = 64
+    """Of the additions: numbers that each layer's input is squeezed into."""
     alpha: float = Field(default=64.0, gt=0)
     """What is added counts alpha / rank times."""
     targets: Annotated[list[str], Field(min_length=1)] = ATTENTION

@@ -50,14 +50,18 @@ Pixels = Annotated[int | str, PlainValidator(_pixels)]
 class Strict(BaseModel):
     """No unknown keys, no infinite numbers, no changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Shaped(Strict):
     """A group of keys with the size of a clip."""
 
     frames: int = Field(ge=1, le=8193, examples=[17])
+    """8n + 1 of them; 1 is a picture."""
     size: Pixels = Field(examples=[128])
+    """Pixels: the side of a square, or WIDTHxHEIGHT, multiples of 32."""
 
     @property
     def clip(self) -> ClipSize:

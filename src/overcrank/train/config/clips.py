@@ -13,6 +13,7 @@ class Clips(Strict):
     """A folder that `overcrank prepare` wrote; clips that fit no stage are left out."""
 
     folder: str = Field(examples=["clips"])
+    """What `overcrank prepare` wrote."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Of the clips in an autoencoder's batches; the others show scenes."""
     enlarge: float = Field(default=1.0, ge=1, le=8)

@@ -19,7 +19,9 @@ class Stage(Shaped):
     """
 
     start: Step = 0
+    """The step it begins with; the first stage has 0."""
     batch: int = Field(ge=1, le=65536, examples=[16])
+    """Clips in one step, on all processes together."""
     tokens: Count | None = None
     """Budget of a sample: where a clip has more tokens, others are left out in each step, so that
     stages of different shapes cost the same. A transformer's only."""
@@ -45,7 +47,9 @@ class Latents(Shaped):
     first: Step = 0
     """Number of the first one: caches that overlap show the same scenes."""
     frames: int = Field(default=121, ge=1, le=8193)
+    """8n + 1 of them, at least as many as the stages take."""
     size: Pixels = 128
+    """As that of the stages that learn from them."""
     captions: int = Field(default=2, ge=1, le=64)
     """Paraphrases per clip."""
     folder: str | None = None
@@ -56,6 +60,7 @@ class Scenes(Strict):
     """What the clips show: solids, and with probability `figures` figures of a pack."""
 
     figures: Share = 0.0
+    """Probability of a figure."""
     pack: str | None = None
     """A file as docs/figures.md says."""
 
@@ -73,4 +78,6 @@ class FilmShare(Strict):
     """Real footage among an autoencoder's clips: a file as docs/film.md says."""
 
     file: str = Field(examples=["film.safetensors"])
+    """What `examples/build_film.py` wrote."""
     share: Share = 0.15
+    """Of the clips in a batch."""

@@ -12,12 +12,19 @@ class Optim(Strict):
     """AdamW with warm-up, a constant rate, and a linear fall to zero over the last steps."""
 
     lr: float = Field(gt=0, examples=["1.0e-3"])
+    """The learning rate between warm-up and fall."""
     betas: tuple[Share, Share] = (0.9, 0.99)
+    """How much of the moments of earlier steps is kept."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Times the rate, so much of each weight is taken away at a step."""
     clip: float = Field(default=1.0, gt=0)
+    """A gradient longer than this is shortened to it."""
     warmup: Step = 200
+    """Steps in which the rate rises from 0."""
     fall: Step = 0
+    """Steps at the end in which it falls to 0."""
     ema: Share = 0.999
+    """Of the moving average of the weights, which is exported: what is kept at each step."""
     fan_in: Count | None = None
     """Matrices with more inputs than this learn at a rate that falls as 1 / inputs, so that one
     step changes every layer's output by about as much. Yang et al., arXiv:2203.03466, table 8."""
@@ -30,7 +37,9 @@ class Conditions(Strict):
     """Probabilities of what a sample is given besides noise."""
 
     drop_text: float = Field(default=0.1, ge=0, le=1)
+    """The empty prompt instead of the caption."""
     first_frame: float = Field(default=0.3, ge=0, le=1)
+    """The first latent frame: image-to-video."""
     beginning: float = Field(default=0.0, ge=0, le=1)
     """Some latent frames from the first on."""
     later_frame: float = Field(default=0.0, ge=0, le=1)

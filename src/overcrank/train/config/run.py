@@ -31,6 +31,7 @@ class RunConfig(Strict):
     """Everything that decides the outcome of a run."""
 
     kind: Literal["vae", "transformer", "distil", "joint"] = Field(examples=["transformer"])
+    """What is trained: an autoencoder, a transformer, a few-step student, or both networks."""
     preset: str | None = None
     """Row of the architecture table of that network, or of both: pocket, if neither it nor
     `start_from` is given. What a run starts from says by itself what it is."""
@@ -46,25 +47,39 @@ class RunConfig(Strict):
     """Parts of the network that stay as they are. With the encoder frozen, the latents and their
     statistics do too, and a transformer trained on them still fits."""
     decoder: DecoderShape = DecoderShape()
+    """Changes to the architecture of an autoencoder's decoder."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of all that is drawn: first weights, batches, noise."""
     steps: Count = Field(examples=[1000])
+    """How long the run is."""
     stages: list[Stage] = Field(min_length=1, examples=["[{frames: 17, size: 128, batch: 16}]"])
+    """What batches are like, from which step on; those of one `start` take turns."""
     optim: Optim = Field(examples=["{lr: 1.0e-3}"])
+    """The optimiser."""
     actor_weight: float = Field(default=2.0, ge=0)
     """How much more an error counts where an actor is seen."""
     loss: VAELoss = VAELoss()
+    """What an autoencoder's output is judged by."""
     scenes: Scenes = Scenes()
+    """What clips of the toybox show."""
     film: FilmShare | None = None
+    """Real footage among an autoencoder's clips."""
     clips: Clips | None = None
+    """Real clips; if not given, the toybox."""
     latents: list[Latents] = Field(default=[])
     """One entry for each size and length; a stage takes the shortest that is long enough."""
     conditions: Conditions = Conditions()
+    """Probabilities of what a sample is given besides noise."""
     distil: Distil = Distil()
+    """What a few-step student learns to do."""
     lora: Lora | None = None
     """Train additions to the layers of `start_from` instead of all its weights."""
     joint: Joint = Joint()
+    """How the two networks of a joint run learn together."""
     samples: Samples | None = None
+    """Clips of its own network that a run makes as it goes."""
     precision: Literal["auto", "float32"] = "auto"
+    """auto computes in bfloat16 where that is fast; weights of what learns are float32."""
     accumulate: Count = 1
     """Each batch is computed in so many parts, one after another, for less memory."""
     recompute: bool = False
@@ -72,7 +87,9 @@ class RunConfig(Strict):
     shard: bool = False
     """Spread weights and moments over the processes instead of having all in each."""
     log_every: Count = 20
+    """Steps from one line of numbers to the next."""
     save_every: Count = 500
+    """Steps from one saved state to the next; held-out numbers and the exported weights with it."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:

@@ -16,13 +16,18 @@ class Samples(Strict):
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(
         min_length=1, max_length=16, examples=["[a red ball bounces on a blue floor]"]
     )
+    """A clip is made of each."""
     frames: int | None = Field(default=None, ge=1, le=8193)
+    """No more than a stage has; if not given, as the smallest stage at the run's end."""
     size: Pixels | None = None
-    """No longer and no larger than a stage; if not given, the smallest stage at the run's end."""
+    """No larger than a stage; if not given, that of the smallest stage at the run's end."""
     image: str | None = None
     """A picture that all of them begin with."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of the noise, always the same."""
     steps: int = Field(default=20, ge=1, le=MAX_STEPS)
     """Denoising steps; a few-step student takes its own."""
     guidance: float = Field(default=3.0, ge=0, le=MAX_GUIDANCE)
+    """How strictly the text counts; 1 is without."""
     frame_rate: float = Field(default=24.0, ge=MIN_FRAME_RATE, le=MAX_FRAME_RATE)
+    """Frames a second."""
