@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from PIL import Image
 
@@ -57,3 +58,18 @@ def test_pictures_of_measures_are_made_as_they_stand_in_the_docs(tmp_path: Path)
             assert ours.size == theirs.size
             assert ours.width == 640
         assert known.stat().st_size <= 60_000
+
+
+def test_pictures_of_measures_are_drawn_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import measures_pictures_distance as pictures
+
+    pictures.agreement(tmp_path / "agreement.png")
+    pictures.seams(tmp_path / "beginning.png")
+    pictures.permanence(tmp_path / "permanence.png")
+    for path in tmp_path.iterdir():
+        with PIL.Image.open(path) as picture:
+            assert picture.width == 640
+        assert path.stat().st_size < 60_000

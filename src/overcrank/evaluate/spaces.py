@@ -1,6 +1,6 @@
 """Networks that look at clips, so that sets of clips can be compared by what they see.
 
-`toybox-FD` is the recogniser, which was trained here and is pinned by the hash of its file;
+`toybox-FD` is the recogniser, which was trained here and is pinned by the hash of its weights;
 `transnet-FD` is a network that nobody here has trained; and any file of Python that defines
 `features(video)` is a third. Distances of two networks, or of two versions of one, are different
 measures. Axes: B clips, C channels, F frames, H W pixels or cells, D width, N features.
@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -24,9 +23,9 @@ from overcrank.toybox.recogniser import Recogniser, prepare
 
 TOYBOX = "toybox-FD"
 TRANSNET = "transnet-FD"
-TOYBOX_SHA256 = "bb307295d33491bb3b088c105d7d3134276a1e8fc11b953c5d9f7be0cb35f6af"
-"""Of the recogniser's file. Another file makes another measure: when it is replaced, this changes
-with it, and earlier numbers of toybox-FD are no longer comparable."""
+TOYBOX_SHA256 = "a3f8f8f4e85f777a045a52cbb8fa00a7e9be72e2374d2b04b3c61813bbee01da"
+"""Of the tensors of the recogniser that make its cells. Others make another measure: when they are
+replaced, this changes with them, and earlier numbers of toybox-FD are no longer comparable."""
 
 FAINT = 1e-3
 """Added to what a band holds, before its logarithm: an eighth of a grey level."""
@@ -39,7 +38,7 @@ Look = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A network, the hash of the file that it comes from, and how many features it has."""
+    """A network, the hash of its weights or of its file, and how many features it has."""
 
     name: str
     sha256: str
@@ -71,7 +70,8 @@ def open_space(source: str, size: ClipSize, frame_rate: float) -> Space:
             "make longer clips"
         )
     if source == TOYBOX:
-        name, digest, look = TOYBOX, _toybox_hash(), _toybox()
+        recogniser = Recogniser.load()
+        name, digest, look = TOYBOX, _toybox_hash(recogniser), _toybox(recogniser)
     elif source == TRANSNET:
         name, digest, look = TRANSNET, PINNED.sha256, _transnet()
     else:
@@ -90,17 +90,9 @@ def open_space(source: str, size: ClipSize, frame_rate: float) -> Space:
     return space
 
 
-def left_out() -> dict[str, str]:
-    """Networks that cannot be used here, by name, and why not."""
-    if PINNED.path() is None:
-        return {TRANSNET: f"not installed: run `{PINNED.install}`"}
-    return {}
-
-
-def _toybox() -> Look:
+def _toybox(recogniser: Recogniser) -> Look:
     """What the recogniser sees, how it changes, and, since it looks past blur and noise, how much
-    light the Haar bands of three sizes hold, in nature's logarithm."""
-    recogniser = Recogniser.load()
+    light the Haar bands of three sizes hold, as natural logarithms."""
 
     def look(frames: Tensor, frame_rate: float) -> Tensor:
         cells_FDHW = recogniser.cells(prepare(frames, frame_rate)[None])[0]
@@ -112,15 +104,21 @@ def _toybox() -> Look:
     return look
 
 
-def _toybox_hash() -> str:
-    file = Path(str(files("overcrank.toybox"))) / "recogniser.safetensors"
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    if digest != TOYBOX_SHA256:
+def _toybox_hash(recogniser: Recogniser) -> str:
+    """Of the tensors that make its cells: what it answers from them may be learnt again."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(recogniser.state_dict().items()):
+        if name.startswith(("stem.", "time.")):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    found = digest.hexdigest()
+    if found != TOYBOX_SHA256:
         raise ModelError(
-            f"{TOYBOX} is not the pinned network: {file} has sha256 {digest[:16]}, right is "
-            f"{TOYBOX_SHA256[:16]}...: install overcrank again, or pin the new network"
+            f"{TOYBOX} is not the pinned network: got a recogniser whose cells have sha256 "
+            f"{found}, right is {TOYBOX_SHA256[:16]}...: install overcrank again, or pin the "
+            "new network"
         )
-    return digest
+    return found
 
 
 def _transnet() -> Look:
