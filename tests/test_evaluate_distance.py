@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from overcrank.errors import RequestError
-from overcrank.evaluate.distance import Distance, Distances, check_comparable, with_interval
+from overcrank.evaluate.distance import Distance, check_comparable, with_interval
 from overcrank.evaluate.shown import Question, Shown
 from overcrank.evaluate.spaces import TOYBOX, TRANSNET, Space, open_space
 from overcrank.metrics import transnet
@@ -131,21 +131,6 @@ def test_results_of_different_networks_or_numbers_are_not_compared(true: dict[st
     for name, value in (("sha256", "xyz"), ("n", 32), ("clip", "64 x 64 x 9, 4 a second")):
         with pytest.raises(RequestError, match=f"not comparable: got {name} {true[name]}"):
             check_comparable(true, {**true, name: value})
-
-
-def test_spaces_that_cannot_be_used_are_left_out_unless_a_user_gave_them(tmp_path: Path) -> None:
-    mine, other = tmp_path / "mine.py", tmp_path / "none.py"
-    mine.write_text("def features(video):\n    return video.mean((2, 3, 4))\n")
-    measure = Distances([TOYBOX, str(other)], 6, SIZE, RATE, given=[str(mine)])
-    for number in range(6):
-        measure.see(shown(number))
-    found = measure.result()
-    assert list(found) == ["mine.py", TOYBOX, str(other)]
-    assert found["mine.py"]["features"] == 3
-    assert "got 6, needed are 198" in found[TOYBOX]["left_out"]
-    assert "no such feature network" in found[str(other)]["left_out"]
-    with pytest.raises(RequestError, match="got 6, needed are 198"):
-        Distances([], 6, SIZE, RATE, given=[TOYBOX])
 
 
 def test_the_interval_is_as_wide_as_distances_differ() -> None:

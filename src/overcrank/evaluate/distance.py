@@ -1,6 +1,5 @@
 """How far what a model makes is from what is true, and how far true clips are from each other."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
 from statistics import fmean
@@ -9,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overcrank.errors import ModelError, RequestError
+from overcrank.errors import RequestError
 from overcrank.evaluate.shown import Shown
-from overcrank.evaluate.spaces import Space, open_space
+from overcrank.evaluate.spaces import Space
 from overcrank.metrics.coverage import density_and_coverage
 from overcrank.metrics.frechet import check_enough, clips_needed, frechet, frechet_distance, moments
-from overcrank.shapes import ClipSize
 from overcrank.toybox.render import render
 from overcrank.toybox.scene import Scene, sample_scene
 
@@ -97,44 +95,6 @@ class Distance:
             "true_coverage": limit[1],
             "curve": curve(made_BN, true_BN, reference_BN),
         }
-
-
-class Distances:
-    """In several feature spaces at once, by their names; `sources` as in `open_space`.
-
-    What cannot be used, or needs more clips, is left out and says why; if it was `given` by a user,
-    it is refused at once.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[str],
-        clips: int,
-        size: ClipSize,
-        frame_rate: float,
-        *,
-        given: Sequence[str] = (),
-    ) -> None:
-        self.measures: dict[str, Distance] = {}
-        self.left_out: dict[str, str] = {}
-        for source in (*sources, *given):
-            try:
-                space = open_space(source, size, frame_rate)
-                self.measures[space.name] = Distance(space, clips)
-            except (ModelError, RequestError) as error:
-                if source in given:
-                    raise
-                self.left_out[source] = str(error)
-
-    def see(self, shown: Shown) -> None:
-        """Every one keeps features of the clip."""
-        for measure in self.measures.values():
-            measure.see(shown)
-
-    def result(self) -> dict[str, Any]:
-        """By the name of the space: its result, or {"left_out": why}."""
-        found = {name: measure.result() for name, measure in self.measures.items()}
-        return {**found, **{name: {"left_out": why} for name, why in self.left_out.items()}}
 
 
 def with_interval(one_BN: Tensor, other_BN: Tensor) -> dict[str, float]:

@@ -90,6 +90,13 @@ def open_space(source: str, size: ClipSize, frame_rate: float) -> Space:
     return space
 
 
+def left_out() -> dict[str, str]:
+    """Networks that cannot be used here, by name, and why not."""
+    if PINNED.path() is None:
+        return {TRANSNET: f"not installed: run `{PINNED.install}`"}
+    return {}
+
+
 def _toybox(recogniser: Recogniser) -> Look:
     """What the recogniser sees, how it changes, and, since it looks past blur and noise, how much
     light the Haar bands of three sizes hold, as natural logarithms."""
