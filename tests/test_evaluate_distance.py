@@ -55,7 +55,7 @@ def true() -> dict[str, Any]:
 
 
 def test_true_clips_are_as_far_as_the_floor(true: dict[str, Any]) -> None:
-    assert true["distance"] == true["floor"]
+    assert true["distance"] == true["noise_floor"]
     assert true["times_floor"] == 1
     assert (true["coverage"], true["density"]) == (true["true_coverage"], true["true_density"])
     assert true["coverage"] > 0.8
@@ -77,7 +77,7 @@ def test_clips_of_other_colours_are_further_away_the_more_they_differ(
     ]
     away = [each["times_floor"] for each in found]
     assert 1 < away[0] < away[1] < away[2]
-    assert all(each["floor"] == true["floor"] for each in found)
+    assert all(each["noise_floor"] == true["noise_floor"] for each in found)
     assert found[-1]["coverage"] < 0.5 * true["coverage"]
 
 
@@ -89,7 +89,7 @@ def test_frozen_clips_are_further_away(true: dict[str, Any]) -> None:
 def test_the_curve_shows_that_small_sets_are_further_apart(true: dict[str, Any]) -> None:
     sizes = {point["n"]: point for point in true["curve"]}
     assert {size: len(point["distance"]) for size, point in sizes.items()} == {16: 4, 32: 2, 64: 1}
-    means = [sum(sizes[n]["floor"]) / len(sizes[n]["floor"]) for n in (16, 32, 64)]
+    means = [sum(sizes[n]["noise_floor"]) / len(sizes[n]["noise_floor"]) for n in (16, 32, 64)]
     assert means[0] > means[1] > means[2]
 
 

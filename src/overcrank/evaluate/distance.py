@@ -29,7 +29,7 @@ GROUPS = 10
 class Distance:
     """The Frechet distance of made clips from true ones of other scenes, in one feature space.
 
-    Beside it the floor: the same distance of the true clips of the questions. A perfect model
+    Beside it the noise floor: the same distance of the true clips of the questions. A perfect model
     reaches the floor, not 0, which depends on the number of clips; the curve shows how. As many
     clips as are seen are compared, from as many reference scenes, which have as many actors and
     the same camera. Axes: B clips, N features.
@@ -68,7 +68,7 @@ class Distance:
         return self.space.features(frames, shown.frame_rate)
 
     def result(self) -> dict[str, Any]:
-        """distance and floor with intervals, how many times the floor it is, density and coverage
+        """distance and noise_floor with intervals, the one by the other, density and coverage
         of made and of true clips, and the curve over the number of clips."""
         count = len(self.made)
         check_enough(count, self.space.width)
@@ -87,7 +87,7 @@ class Distance:
             "clip": _words(self._form),
             "n": count,
             "distance": distance,
-            "floor": floor,
+            "noise_floor": floor,
             "times_floor": distance["mean"] / floor["mean"],
             "density": found[0],
             "coverage": found[1],
@@ -132,7 +132,7 @@ def curve(made_BN: Tensor, true_BN: Tensor, reference_BN: Tensor) -> list[dict[s
             [frechet_distance(each[part], reference_BN[part]) for part in slices]
             for each in (made_BN, true_BN)
         )
-        points.append({"n": size, "distance": distances, "floor": floors})
+        points.append({"n": size, "distance": distances, "noise_floor": floors})
     return points
 
 
