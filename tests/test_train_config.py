@@ -136,6 +136,15 @@ def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
         read_config(path)
 
 
+def test_a_key_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    """To YAML 1.1, `on` is true."""
+    path = tmp_path / "run.yaml"
+    path.write_text("7: 2\non: 3\nkind: vae\n")
+    with pytest.raises(RequestError, match="7: a key is a name, got 7: put it in quotes") as said:
+        read_config(path)
+    assert "the key steps is missing, got 7, True, kind: add" in str(said.value)
+
+
 def test_all_that_is_missing_is_named_with_an_example(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("kind: vae\nstages: [{frames: 9}]\nfilm: {share: 0.1}\n")

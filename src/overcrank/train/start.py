@@ -43,8 +43,8 @@ def build_objective(
 
     `processes` render clips beside this one.
     """
-    config = with_files(config)
-    architecture = check_networks(config)
+    given, config = config, with_files(config)
+    architecture = check_networks(given)
     objective = _build(config, architecture, folder, on_event, hardware, workers, processes)
     if config.samples is None:
         return objective

@@ -31,6 +31,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "less_than": ("the number is too large", "right is less than {lt}"),
     "less_than_equal": ("the number is too large", "right is {le} or less"),
     "too_short": ("the list is too short", "right is at least {min_length}"),
+    "invalid_key": ("a key is a name", "put it in quotes, or write its name"),
     "too_long": ("the list is too long", "right is at most {max_length}"),
 }
 """What is wrong and what is right, by pydantic's name of the mistake."""
@@ -73,7 +74,7 @@ def _missing(issue: ErrorDetails) -> str:
     if isinstance(last, int):
         return f"{dotted(groups)}: the list is too short, got {shown(issue['input'])}: add to it"
     field = GROUPS[str(groups[0]) if groups else ""].model_fields[last]
-    given = ", ".join(issue["input"]) or "nothing"
+    given = ", ".join(map(str, issue["input"])) or "nothing"
     example = (field.examples or ["..."])[0]
     return f"the key {dotted(issue['loc'])} is missing, got {given}: add {last}: {example}"
 
