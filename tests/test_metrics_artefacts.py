@@ -75,6 +75,18 @@ def dropping(clip: Tensor) -> Tensor:
     return torch.cat([clip[:20], torch.full_like(clip[:3], 128), clip[23:]])
 
 
+def cut(clip: Tensor) -> Tensor:
+    """Another shot, in other colours: something that happens, and nothing wrong."""
+    return torch.cat([clip[:24], clip[24:].flip(3)])
+
+
+def visited(clip: Tensor) -> Tensor:
+    """Something large comes into view at the end."""
+    clip = clip.clone()
+    clip[-4:, 32:96, :48] = 30
+    return clip
+
+
 SPOILT: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
     "black": (torch.zeros_like, lambda clip: clip // 16),
     "green": (green,),
@@ -111,6 +123,8 @@ def test_a_spoilt_clip_has_its_artefact(
         lambda clip: clip.flip(2),
         lambda clip: clip.flip(0),
         lambda clip: changed(clip, 2.0 * torch.randn(clip.shape)),
+        cut,
+        visited,
         lambda clip: clip[:, :96, 32:],
         lambda clip: clip[:9],
         lambda clip: clip[:1],

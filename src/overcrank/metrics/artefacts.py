@@ -170,30 +170,38 @@ def _seam(seen: Seen) -> Measured:
 
 
 def _drift(seen: Seen) -> Measured:
-    """How the colour of a middling pixel changes from the first eighth of a clip to the last."""
-    count = len(seen.small_FHWC)
-    if count < 9:
+    """How far three quarters of the pixels change the same way from the first eighth of a clip to
+    the last, step by step: half of it at once is no drift but something that happens."""
+    if len(seen.small_FHWC) < 9:
         return 0.0, ""
-    part = max(1, count // 8)
-    early, late = seen.small_FHWC[:part].median(0).values, seen.small_FHWC[-part:].median(0).values
-    tone = (late - early).flatten(0, 1).median(0).values
-    chroma = late.amax(2) - late.amin(2) - (early.amax(2) - early.amin(2))
-    shift = torch.cat([tone, chroma.median()[None]])
-    which = int(shift.abs().argmax())
-    name = ("red", "green", "blue", "saturation")[which]
-    score = float(shift.abs().max())
-    return score, f"the colours drift: {name} by {float(shift[which]):+.0f} of 255 over the clip"
+    eighths = torch.stack([part.median(0).values for part in seen.small_FHWC.tensor_split(8)])
+    chroma = eighths.amax(3, keepdim=True) - eighths.amin(3, keepdim=True)
+    shift_8NC = torch.cat([eighths, chroma], 3).flatten(1, 2)
+    shift_8NC = shift_8NC - shift_8NC[:1].clone()
+    curve_8C = shift_8NC.median(1).values
+    gradual = curve_8C.diff(dim=0).abs().amax(0) <= curve_8C[-1].abs() / 2
+    last_CN = shift_8NC[-1].T
+    far = torch.maximum(_ranked(last_CN, 0.25), _ranked(-last_CN, 0.25)) * gradual
+    which, score = int(far.argmax()), float(far.max())
+    name, total = ("red", "green", "blue", "saturation")[which], float(curve_8C[-1, which])
+    return score, f"the colours drift: {name} by {total:+.0f} of 255 over the clip"
 
 
 def _end_flash(seen: Seen) -> Measured:
-    """The largest change of the last 8 frames, in times of the largest before."""
-    change = seen.small_FHWC.diff(dim=0).abs().mean((1, 2, 3))
-    if len(change) < 16:
+    """The largest jump in brightness of a median pixel in the last 8 frames, in times of the
+    largest before, and of 1."""
+    grey_FN = seen.small_FHWC.mean(3).flatten(1)
+    if len(grey_FN) < 17:
         return 0.0, ""
-    before, last = change[:-8], change[-8:]
-    score = float(last.max() / before.max().clamp(min=1))
-    frame = len(before) + int(last.argmax()) + 1
-    return score, f"a jump near the end, {seen.at(frame)}: {score:.1f} times any change before"
+    jump = grey_FN.diff(dim=0).median(1).values
+    before, last = jump[:-8].abs(), jump[-8:]
+    frame = int(last.abs().argmax())
+    score = float(last.abs().max() / before.max().clamp(min=1))
+    when = seen.at(len(before) + frame + 1)
+    return score, (
+        f"a flash near the end, {when}: brightness jumps by {float(last[frame]):+.0f} of 255, "
+        f"{score:.1f} times any jump before"
+    )
 
 
 def _every(seen: Seen) -> int:
@@ -216,8 +224,8 @@ MOVING = (
     Detector("frozen", 8.0, False, _frozen),
     Detector("strobing", 1.0, True, _strobing),
     Detector("seam", 2.0, True, _seam),
-    Detector("colour drift", 16.0, True, _drift),
-    Detector("end flash", 2.0, True, _end_flash),
+    Detector("colour drift", 8.0, True, _drift),
+    Detector("end flash", 3.0, True, _end_flash),
 )
 ARTEFACTS = tuple(each.name for each in (*BLANK, *MOVING))
 """The names of what `find_artefacts` finds."""
