@@ -1,5 +1,6 @@
 """The distance of clips: what moves it, what does not, and what is refused."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from overcrank.errors import RequestError
+from overcrank.evaluate.compare import write_comparison
 from overcrank.evaluate.distance import Distance, check_comparable, with_interval
 from overcrank.evaluate.shown import Question, Shown
 from overcrank.evaluate.spaces import TOYBOX, TRANSNET, Space, open_space
@@ -131,6 +133,20 @@ def test_results_of_different_networks_or_numbers_are_not_compared(true: dict[st
     for name, value in (("sha256", "xyz"), ("n", 32), ("clip", "64 x 64 x 9, 4 a second")):
         with pytest.raises(RequestError, match=f"not comparable: got {name} {true[name]}"):
             check_comparable(true, {**true, name: value})
+
+
+def test_reports_with_distances_of_different_networks_are_not_compared(
+    true: dict[str, Any], tmp_path: Path
+) -> None:
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder, sha256 in zip(folders, ("abc", "xyz"), strict=True):
+        folder.mkdir()
+        distance = {"small": {**true, "sha256": sha256}, "left out": "not installed"}
+        report = {"format_version": 2, "suite": {}, "text": {"distance": distance}}
+        (folder / "report.json").write_text(json.dumps(report))
+    with pytest.raises(RequestError, match="not comparable: got sha256 abc and xyz of small"):
+        write_comparison(tmp_path / "both", ("one", "other"), folders)
+    assert not (tmp_path / "both").exists()
 
 
 def test_the_interval_is_as_wide_as_distances_differ() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from overcrank.errors import RequestError
+from overcrank.evaluate.distance import check_comparable
 from overcrank.evaluate.leaves import PARTS, Leaf, leaves, shown, words
 from overcrank.evaluate.page import headline, video
 from overcrank.evaluate.tables import table
@@ -123,6 +124,7 @@ def write_comparison(
             f"the reports are of different suites, got {reports[0]['suite']['name']!r} and "
             f"{reports[1]['suite']['name']!r}: measure both with the same --suite"
         )
+    _check_distances(*reports)
     found = changes(*reports)
     result = {
         "format_version": 2,
@@ -147,6 +149,14 @@ def write_comparison(
     with write_atomically(folder / "index.html") as temporary:
         temporary.write_text(content, encoding="utf-8")
     return result, found
+
+
+def _check_distances(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Refuse reports whose distances are different measures."""
+    one, other = (report.get("text", {}).get("distance", {}) for report in (first, second))
+    for name in one.keys() & other.keys():
+        if isinstance(one[name], dict) and isinstance(other[name], dict):
+            check_comparable(one[name], other[name])
 
 
 def _table(names: tuple[str, str], found: list[Change]) -> str:
