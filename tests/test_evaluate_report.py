@@ -15,7 +15,7 @@ from nano_model import nano_pipeline, save_nano
 from overcrank.cli import main
 from overcrank.evaluate.adherence import Tally
 from overcrank.evaluate.fidelity import decibels, frame_change, round_trip
-from overcrank.media import read_frames
+from overcrank.media import read_frames, write_mp4
 from overcrank.toybox.bench import bench
 from overcrank.toybox.recogniser import Answer, Reading, Solid
 
@@ -80,6 +80,44 @@ def test_adherence_stands_beside_true_clips_round_trips_and_random_weights(
     assert set(adherence["wordings"]) == {"seen"}
 
 
+def test_a_distance_needs_more_clips_and_says_how_many(report: dict[str, Any]) -> None:
+    assert "got 2, needed are" in report["text"]["distance"]["toybox-FD"]
+
+
+def test_ones_own_videos_and_features_are_measured_too(nano: Path, tmp_path: Path) -> None:
+    features = tmp_path / "own.py"
+    features.write_text("def features(video):\n    return video.mean((1, 2, 3))[:, :1]\n")
+    clip = tmp_path / "clip.mp4"
+    frames = torch.randint(0, 256, (10, 64, 96, 3), dtype=torch.uint8)
+    write_mp4(clip, [frames], 10.0, metadata={})
+    words = ["eval", nano, "--items", 6, "-o", tmp_path / "new", "--part", "text", "--part", "vae"]
+    code, out, err = overcrank(*words, "--features", features, "--video", clip, "--json")
+    assert code == 0, err
+    found = json.loads(out.splitlines()[-1])
+    assert found["text"]["distance"]["own.py"]["features"] == 1
+    assert [each["name"] for each in found["vae"]["videos"]["clips"]] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "items", "says"),
+    [
+        ("def features(video):\n    return video.mean()", 4, "shape"),
+        ("def features(video):\n    return video.mean((2, 3, 4))", 2, "got 2, needed are 6"),
+    ],
+)
+def test_features_that_cannot_be_used_end_it_before_anything_is_made(
+    nano: Path, tmp_path: Path, content: str, items: int, says: str
+) -> None:
+    features = tmp_path / "own.py"
+    features.write_text(content)
+    code, _, err = overcrank(
+        "eval", nano, "--items", items, "-o", tmp_path / "new", "--features", features
+    )
+    assert code == 2
+    assert says in err
+    assert not (tmp_path / "new").exists()
+
+
 def test_speed_and_quality_make_points(report: dict[str, Any]) -> None:
     speed = report["speed"]
     assert speed["clips"] == 2
@@ -138,6 +176,7 @@ def test_one_part_can_be_asked_for(nano: Path, tmp_path: Path) -> None:
         (["--suite", "long"], "quick or full"),
         (["--part", "sound"], "text, image, vae, speed"),
         (["--compare", "none", "nor-this"], "no such model"),
+        (["--video", "/nowhere"], "/nowhere"),
         (["-o", "/proc/report"], "cannot be written"),
     ],
 )
@@ -162,7 +201,7 @@ def test_the_flags_are_a_contract() -> None:
     named = {word for word in out.split() if word.startswith("-") and word.strip("-").isalpha()}
     assert named == {
         *("--suite", "--output", "-o", "--part", "--items", "--compare", "--dtype", "--json"),
-        *("--help", "-h"),
+        *("--video", "--features", "--help", "-h"),
     }
 
 

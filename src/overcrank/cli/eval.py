@@ -39,17 +39,27 @@ def eval_command(
         tuple[str, str] | None,
         typer.Option(help="Two models or settings, or folders of finished reports, side by side."),
     ] = None,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(help="A video, or a folder of them, for the VAE as well; may be repeated."),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="A Python file that defines features(video), for one more distance."),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")] = False,
 ) -> None:
     """Measure a model: text obeyed, pictures kept, what its VAE loses, what a clip costs."""
     from overcrank.evaluate.compare import write_comparison
     from overcrank.evaluate.leaves import PARTS
+    from overcrank.evaluate.report import Given
     from overcrank.evaluate.suites import chosen
 
     wish: dict[str, Any] = {
         "suite": chosen(suite, items),
         "parts": part or list(PARTS),
+        "given": Given(video or [], features or []),
     }
     if compare is None:
         report = _measure(model, output, dtype, wish)

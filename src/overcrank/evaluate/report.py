@@ -4,7 +4,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from overcrank import __version__
 from overcrank.errors import MediaError, RequestError
+from overcrank.evaluate import spaces
 from overcrank.evaluate.adherence import Adherence, single_actor_items, without_knowledge
 from overcrank.evaluate.artefacts import Artefacts
+from overcrank.evaluate.distance import Distance
 from overcrank.evaluate.fidelity import beginning_kept, keyframes_kept, picture_kept, vae_keeps
 from overcrank.evaluate.leaves import PARTS
 from overcrank.evaluate.page import write_page
@@ -24,6 +26,8 @@ from overcrank.evaluate.permanence import Permanence
 from overcrank.evaluate.shown import Measure, OnClip, Question, Shown, ask, questions
 from overcrank.evaluate.speed import speed, trade
 from overcrank.evaluate.suites import QUICK, Setting, Studio, Suite
+from overcrank.evaluate.true_clips import find_clips
+from overcrank.evaluate.vae_report import vae_report
 from overcrank.media import write_mp4
 from overcrank.pipeline import Pipeline
 from overcrank.runtime import processor
@@ -39,6 +43,15 @@ OnEvent = Callable[[dict[str, Any]], None]
 """Called after each clip with {"part": name, "done": n, "total": n}."""
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What users measure with: `videos`, files or folders, that the autoencoder is to keep, and
+    `features`, Python files with feature networks of their own (see `spaces.open_space`)."""
+
+    videos: Sequence[Path] = ()
+    features: Sequence[str] = ()
+
+
 def evaluate(
     pipe: Pipeline,
     folder: Path,
@@ -46,6 +59,7 @@ def evaluate(
     suite: Suite = QUICK,
     setting: Setting | None = None,
     parts: Sequence[str] = tuple(PARTS),
+    given: Given | None = None,
     on_event: OnEvent = lambda _: None,
 ) -> dict[str, Any]:
     """Measure a model on bench-v1 and write the report.
@@ -56,7 +70,7 @@ def evaluate(
     check_wish(parts, folder)
     begin = perf_counter()
     studio = Studio(pipe, setting or Setting(model=pipe.model.name))
-    run = _Run(studio, suite, folder, Recogniser.load(), on_event)
+    run = _Run(studio, suite, folder, Recogniser.load(), given or Given(), on_event)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -84,10 +98,13 @@ class _Run:
         suite: Suite,
         folder: Path,
         recogniser: Recogniser,
+        given: Given,
         on_event: OnEvent,
     ) -> None:
         self.studio, self.suite, self.folder = studio, suite, folder
-        self.recogniser, self.on_event = recogniser, on_event
+        self.recogniser, self.given, self.on_event = recogniser, given, on_event
+        self.films = find_clips(given.videos) if given.videos else []
+        self.distances, self.left_out = self._distances()
 
     def text(self) -> dict[str, Any]:
         """Every clip is made once, and all measures see it."""
@@ -99,7 +116,7 @@ class _Run:
             "artefacts": Artefacts(),
         }
         for number, shown in enumerate(self._answers("text", self.studio, asked)):
-            for measure in measures.values():
+            for measure in [*measures.values(), *self.distances.values()]:
                 measure.see(shown)
             if number < KEPT:
                 told.append(self._keep(number, shown))
@@ -110,7 +127,25 @@ class _Run:
             rows = found["adherence"]["clips"]
             found["adherence"][name] = {fact: row[name] for fact, row in rows.items()}
         found["adherence"]["random_weights"] = self._guessed()
+        distances = {name: each.result() for name, each in self.distances.items()}
+        found["distance"] = self.left_out | distances
         return {"questions": len(asked), **found, "clips": told}
+
+    def _distances(self) -> tuple[dict[str, Distance], dict[str, str]]:
+        """In each feature space that can be used here; and why the others cannot."""
+        size, count = self.suite.size or self.studio.own_size, self.suite.questions
+        found, left_out = dict[str, Distance](), spaces.left_out()
+        for source in (spaces.TOYBOX, spaces.TRANSNET, *self.given.features):
+            if source in left_out:
+                continue
+            try:
+                space = spaces.open_space(source, size, self.studio.frame_rate)
+                found[space.name] = Distance(space, count)
+            except RequestError as error:  # too few clips
+                if source in self.given.features:
+                    raise
+                left_out[source] = str(error)
+        return found, left_out
 
     def _guessed(self) -> dict[str, Any]:
         """What the recogniser finds in clips of a model that has learnt nothing."""
@@ -154,6 +189,9 @@ class _Run:
             self.studio.pipe, self.recogniser, items, self._on_clip("vae"), sheet, SHEET_ROWS
         )
         contact_sheet(sheet, self.folder / "vae.png")
+        if self.films:
+            real = vae_report(self.studio.pipe, self.films, self._on_clip("videos"))
+            found["videos"] = real
         return found
 
     def speed(self) -> dict[str, Any]:

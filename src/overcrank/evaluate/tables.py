@@ -75,4 +75,4 @@ def _cell(value: Any, path: tuple[str, ...]) -> str:
     bar = ""
     if found.is_rate and found.low is not None and found.high is not None:
         bar = f" {interval(found.value, found.low, found.high)}"
-    return f'<span title="{escape(span(found))}">{shown(found)}{bar}</span>'
+    return f'<span title="{escape(span(found))}"><em>{shown(found)}</em>{bar}</span>'

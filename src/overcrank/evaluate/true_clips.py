@@ -96,6 +96,10 @@ def find_clips(given: Sequence[Path]) -> list[Filmed]:
     """Video files, and those that folders hold, by name. Raises MediaError if there is none."""
     found: list[Filmed] = []
     for path in given:
+        if not path.exists():
+            raise MediaError(
+                f"there is no such video, got {str(path)!r}: give a video file or a folder of some"
+            )
         if path.is_dir():
             files = sorted(each for each in path.rglob("*") if each.suffix.lower() in VIDEOS)
             found += [Filmed(each, each.relative_to(path).as_posix()) for each in files]

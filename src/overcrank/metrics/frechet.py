@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from overcrank.errors import RequestError
+from overcrank.metrics.coverage import NEIGHBOURS
 
 Moments = tuple[Tensor, Tensor]
 
@@ -26,8 +27,9 @@ def frechet_distance(one_BN: Tensor, other_BN: Tensor) -> float:
 
 
 def clips_needed(width: int) -> int:
-    """Fewer leave the covariance of so many features without an inverse."""
-    return width + 1
+    """Fewer leave the covariance of so many features without an inverse, or clips without
+    neighbours."""
+    return max(width, NEIGHBOURS) + 1
 
 
 def check_enough(count: int, width: int) -> None:
@@ -42,7 +44,8 @@ def check_enough(count: int, width: int) -> None:
 def moments(features_BN: Tensor) -> Moments:
     """Mean (N,) and covariance (N, N), float64."""
     features_BN = features_BN.double()
-    return features_BN.mean(0), torch.cov(features_BN.T)
+    width = features_BN.shape[1]
+    return features_BN.mean(0), torch.cov(features_BN.T).reshape(width, width)
 
 
 def frechet(one: Moments, other: Moments) -> float:
