@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from overcrank.errors import MediaError, ModelError
+from overcrank.errors import ModelError, RequestError
 from overcrank.media import read_frames
 from overcrank.shapes import ClipSize
 from overcrank.train import build_objective, train
@@ -165,6 +165,6 @@ def test_an_autoencoder_has_no_samples_but_its_round_trip() -> None:
 
 def test_a_picture_that_is_not_there_is_found_before_any_work(tmp_path: Path) -> None:
     config = flow_run(tmp_path, samples={**WISH, "image": str(tmp_path / "none.png")})
-    with pytest.raises(MediaError, match="there is no file"):
+    with pytest.raises(RequestError, match="samples.image is not there: got .*none.png"):
         build_objective(config, tmp_path / "run", lambda _event: None, CPU)
     assert not (tmp_path / "run").exists()

@@ -221,7 +221,7 @@ BLANK = (
 )
 MOVING = (
     Detector("blank frames", 0.0, True, _blank),
-    Detector("frozen", 8.0, False, _frozen),
+    Detector("frozen", 16.0, False, _frozen),
     Detector("strobing", 1.0, True, _strobing),
     Detector("seam", 2.0, True, _seam),
     Detector("colour drift", 8.0, True, _drift),
