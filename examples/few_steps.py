@@ -15,10 +15,13 @@ from dataclasses import dataclass
 import torch
 
 import overcrank
-from overcrank.evaluate.adherence import Tally, single_actor_items
+from overcrank.evaluate.adherence import Ledger, match, single_actor_items
+from overcrank.evaluate.shown import ask
 from overcrank.request import Request
 from overcrank.toybox.bench import BenchItem
 from overcrank.toybox.recogniser import Recogniser
+
+FACTS = ("colour", "shape", "motion", "ground")
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,14 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=64)
     asked = parser.parse_args()
     items, recogniser = single_actor_items(asked.items), Recogniser.load()
-    print("| model | steps | guidance | colour | shape | motion | ground | seconds a clip |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print(f"| model | steps | guidance | {' | '.join(FACTS)} | seconds a clip |")
+    print(f"|---|---|---|{'---|' * len(FACTS)}---|", flush=True)
     for setting in asked.settings:
         print(_row(setting, items, recogniser), flush=True)
 
 
 def _row(setting: Setting, items: Sequence[BenchItem], recogniser: Recogniser) -> str:
-    pipe, tally, seconds = overcrank.load(setting.model), Tally(), []
+    pipe, ledger, seconds = overcrank.load(setting.model), Ledger(), []
     own = pipe.model.defaults.levels
     stretched = bool(own) and len(own) != setting.steps
     for item in items:
@@ -63,10 +66,11 @@ def _row(setting: Setting, items: Sequence[BenchItem], recogniser: Recogniser) -
                 sigmas=_between(own, setting.steps) if stretched else None,
             )
         )
-        tally.add(item.scene, recogniser.read(video.frames, video.frame_rate))
+        question = ask(item)
+        ledger.add(question, match(question, recogniser.read(video.frames, video.frame_rate)))
         seconds.append(sum(video.report.seconds.values()))
-    rates = tally.rates()
-    found = " | ".join(f"{rates[name]['rate']:.0%}" for name in rates)
+    rates = ledger.table()
+    found = " | ".join(f"{rates[name]['rate']:.0%}" for name in FACTS)
     name = setting.model.rstrip("/").rpartition("/")[2]
     middle = statistics.median(seconds)
     return f"| {name} | {setting.steps} | {setting.guidance:g} | {found} | {middle:.2f} |"

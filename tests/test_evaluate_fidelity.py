@@ -7,11 +7,15 @@ import torch
 
 from nano_model import DEFAULTS, nano_model
 from overcrank.errors import RequestError
-from overcrank.evaluate.adherence import single_actor_items, true_frames
-from overcrank.evaluate.fidelity import beginning_kept, decibels, keyframes_kept, round_trip
+from overcrank.evaluate.adherence import single_actor_items
+from overcrank.evaluate.fidelity import beginning_kept, decibels, keyframes_kept, picture_kept
+from overcrank.evaluate.shown import Question, ask
+from overcrank.evaluate.suites import Setting, Studio
 from overcrank.flow import Guidance
 from overcrank.pipeline import Pipeline
 from overcrank.text import MiniLMEncoder
+from overcrank.toybox.recogniser import Recogniser
+from overcrank.toybox.render import render
 from overcrank.weights.releases import RELEASES
 
 
@@ -32,12 +36,26 @@ def with_keyframes(pipe: Pipeline) -> Pipeline:
     return Pipeline(replace(pipe.model, release=release), device="cpu", dtype="float32")
 
 
+def studio(pipe: Pipeline) -> Studio:
+    return Studio(pipe, Setting(model=pipe.model.name))
+
+
+def asked(count: int) -> list[Question]:
+    return [ask(item) for item in single_actor_items(count)]
+
+
+def no_pair(*_: torch.Tensor) -> None:
+    pass
+
+
 def test_a_beginning_is_kept_as_well_as_the_autoencoder_can(pipe: Pipeline) -> None:
-    sheet: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
     done: list[tuple[int, int]] = []
-    found = beginning_kept(pipe, single_actor_items(2), lambda *n: done.append(n), sheet, 1)
+    found = beginning_kept(
+        studio(pipe), asked(2), lambda *n: done.append(n), lambda *pair: seen.extend(pair)
+    )
     assert done == [(1, 2), (2, 2)]
-    assert [len(clip) for clip in sheet] == [33, 33]
+    assert [len(clip) for clip in seen] == [33] * 4
     assert (found["items"], found["frames_given"]) == (2, 9)
     # The decoder is causal and the latents of the beginning are given: only its noise differs.
     assert found["psnr"]["mean"] == pytest.approx(found["psnr_round_trip"]["mean"], abs=0.5)
@@ -47,11 +65,21 @@ def test_a_beginning_is_kept_as_well_as_the_autoencoder_can(pipe: Pipeline) -> N
         assert found[name]["n"] == 2
 
 
+def test_a_picture_is_the_first_frame_as_well_as_the_autoencoder_can(pipe: Pipeline) -> None:
+    found = picture_kept(studio(pipe), Recogniser.load(), asked(2), lambda *_: None, no_pair)
+    gap = found["psnr_round_trip"]["mean"] - found["psnr"]["mean"]
+    assert found["below_round_trip"]["mean"] == pytest.approx(gap)
+    assert abs(gap) < 0.5
+    ratio = found["change"]["mean"] / found["true_change"]["mean"]
+    assert found["change_ratio"] == pytest.approx(ratio)
+    assert found["facts"]["motion"]["total"] == 2
+
+
 def test_keyframes_are_measured_where_a_model_takes_them(with_keyframes: Pipeline) -> None:
-    items = single_actor_items(1)
-    found = keyframes_kept(with_keyframes, items, lambda *_: None, [], 0)
-    last = true_frames(with_keyframes, items[0].scene)[-1:]
-    alone = decibels(round_trip(with_keyframes, last), last)
+    makes, (question,) = studio(with_keyframes), asked(1)
+    found = keyframes_kept(makes, [question], lambda *_: None, no_pair)
+    last = render(question.item.scene, makes.own_size, makes.frame_rate)[-1:]
+    alone = decibels(makes.round_trip(last), last)
     assert found["last"]["psnr_round_trip"]["mean"] == pytest.approx(alone)
     assert set(found) == {"items", "middle", "last"}
     assert 0 < found["middle"]["psnr"]["mean"] < 30
@@ -60,4 +88,4 @@ def test_keyframes_are_measured_where_a_model_takes_them(with_keyframes: Pipelin
 def test_a_model_that_takes_none_says_so(pipe: Pipeline) -> None:
     assert not pipe.model.advice.keyframes
     with pytest.raises(RequestError, match="trained with conditions at frame 0 only"):
-        keyframes_kept(pipe, single_actor_items(1), lambda *_: None, [], 0)
+        keyframes_kept(studio(pipe), asked(1), lambda *_: None, no_pair)

@@ -11,7 +11,8 @@ from torch import Tensor
 from loud_weights import randomise
 from nano_model import nano_pipeline
 from overcrank.errors import MediaError, RunError
-from overcrank.evaluate.fidelity import vae_keeps
+from overcrank.evaluate.parts import Given, Parts
+from overcrank.evaluate.suites import Setting, Studio, chosen
 from overcrank.evaluate.true_clips import Rendered, find_clips
 from overcrank.evaluate.vae_report import as_frames, flat_field, trip, vae_report
 from overcrank.media import write_mp4
@@ -171,16 +172,19 @@ def test_a_folder_without_a_video_is_refused(pipe: Pipeline, tmp_path: Path) -> 
 
 
 def test_a_feature_network_that_is_not_installed_is_told_in_the_report(
-    pipe: Pipeline, monkeypatch: pytest.MonkeyPatch
+    pipe: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     missing = replace(mobilenet.PINNED, package="no_such_package")
     monkeypatch.setattr(mobilenet, "PINNED", missing)
-    sheet = list[Tensor]()
-    found = vae_keeps(pipe, Recogniser.load(), [bench()[0]], quiet, sheet, rows=1)
+    suite = chosen("quick", 1)
+    studio = Studio(pipe, Setting(model="nano"))
+    (tmp_path / "report").mkdir()
+    parts = Parts(studio, suite, tmp_path / "report", Recogniser.load(), Given(), lambda _: None)
+    found = parts.vae()
     assert "pip install" in found["perceptual"]
     assert "perceptual" not in found["clips"][0]
-    assert found["round_trips"]["colour"]["total"] == 1
-    assert len(sheet) == 2
+    assert found["facts"]["colour"]["total"] == 1
+    assert (tmp_path / "report" / "vae.png").exists()
 
 
 def test_weights_that_give_no_numbers_are_told() -> None:

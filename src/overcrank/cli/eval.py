@@ -53,7 +53,7 @@ def eval_command(
     """Measure a model: text obeyed, pictures kept, what its VAE loses, what a clip costs."""
     from overcrank.evaluate.compare import write_comparison
     from overcrank.evaluate.leaves import PARTS
-    from overcrank.evaluate.report import Given
+    from overcrank.evaluate.parts import Given
     from overcrank.evaluate.suites import chosen
 
     wish: dict[str, Any] = {

@@ -18,11 +18,9 @@ from torch import Tensor
 from overcrank.evaluate.shown import Question, Shown
 from overcrank.metrics import Rate
 from overcrank.pipeline import Pipeline
-from overcrank.shapes import ClipSize
 from overcrank.toybox.bench import BenchItem, bench
 from overcrank.toybox.recogniser import NAMES, Answer, Reading, Recogniser
-from overcrank.toybox.render import render
-from overcrank.toybox.scene import HELD_OUT, Scene
+from overcrank.toybox.scene import HELD_OUT
 from overcrank.toybox.wording import Fact
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
@@ -38,7 +36,6 @@ PAIRED = ("colour", "shape", "motion")
 KINDS = ("held out", "not held out")
 ALL_OF = {n: f"all facts, {word}" for n, word in enumerate(("one actor", "two actors"), 1)}
 
-ASKED = ("colour", "shape", "motion", "ground")
 Found = dict[Fact, Answer | None]
 """What the recogniser answers where a fact is asked for; None where there is no such actor."""
 
@@ -184,39 +181,9 @@ def chance(name: str) -> float:
     return 1 / 2 if name == "depth" else 1 / len(NAMES[name])
 
 
-@dataclass(slots=True)
-class Tally:
-    """How often the asked colour, shape, motion and ground were found; unsure is not found."""
-
-    hits: Counter[str] = field(default_factory=Counter)
-    total: int = 0
-
-    def add(self, scene: Scene, reading: Reading) -> None:
-        """Count the reading of a clip that should show `scene`, which has one actor."""
-        (actor,) = scene.actors
-        wanted = {**{name: getattr(actor, name) for name in ASKED[:3]}, "ground": scene.ground}
-        self.total += 1
-        self.hits.update(name for name in ASKED if getattr(reading, name).name == wanted[name])
-
-    def rates(self) -> dict[str, dict[str, float]]:
-        """By name: hits, total, rate, and the ends low and high of the 95 % interval."""
-        return {name: Rate(self.hits[name], self.total).to_dict() for name in ASKED if self.total}
-
-
 def single_actor_items(count: int) -> Sequence[BenchItem]:
     """The first `count` items of bench-v1 with one actor."""
     return [item for item in bench() if len(item.scene.actors) == 1][:count]
-
-
-def true_frames(pipe: Pipeline, scene: Scene) -> Tensor:
-    """The rendered clip in the size that the model recommends: uint8 (F, H, W, 3)."""
-    return render(scene, clip_size(pipe), pipe.model.defaults.frame_rate)
-
-
-def clip_size(pipe: Pipeline) -> ClipSize:
-    """The size that the model recommends."""
-    defaults = pipe.model.defaults
-    return ClipSize(defaults.frames, defaults.height, defaults.width)
 
 
 def without_knowledge(pipe: Pipeline) -> Pipeline:

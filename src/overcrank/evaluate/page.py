@@ -37,17 +37,19 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _part(folder: Path, name: str, part: Mapping[str, Any]) -> str:
-    sheet = folder / f"{name}.png"
-    shown = (
-        '<figure class="sheet"><figcaption>The first ones <small>pairs of rows: what is true, what '
-        f'the model made</small></figcaption><img alt="contact sheet" src="{picture(sheet)}">'
-        "</figure>"
-        if sheet.exists()
-        else ""
-    )
+    sheets = "".join(_sheet(path) for path in sorted(folder.glob(f"{name}*.png")))
     charts = _costs(part) if name == "speed" else ""
     numbers = {key: value for key, value in part.items() if key not in ("clips", "trade")}
-    return section(PARTS[name], charts + blocks(numbers, (name,)) + shown)
+    return section(PARTS[name], charts + blocks(numbers, (name,)) + sheets)
+
+
+def _sheet(path: Path) -> str:
+    what = path.stem.partition("-")[2].replace("_", " ")
+    title = f"The first clips{', ' + what if what else ''}"
+    return (
+        f'<figure class="sheet"><figcaption>{title} <small>pairs of rows: what is true, what the '
+        f'model made</small></figcaption><img alt="contact sheet" src="{picture(path)}"></figure>'
+    )
 
 
 def _costs(part: Mapping[str, Any]) -> str:

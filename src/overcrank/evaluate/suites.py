@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from overcrank.errors import RequestError
+from overcrank.evaluate.vae_report import as_frames, trip
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
-from overcrank.runtime import precision
 from overcrank.shapes import ClipSize
 from overcrank.video import Video
 
@@ -133,12 +132,4 @@ class Studio:
 
     def round_trip(self, frames: Tensor) -> Tensor:
         """Frames through the model's VAE: uint8 (F, H, W, 3) in and out."""
-        pipe = self.pipe
-        video_BCFHW = (frames.float() / 127.5 - 1).movedim(-1, 0)[None].to(pipe.hardware.device)
-        with precision(pipe.hardware):
-            latent_BCTHW = pipe.vae.encode(video_BCFHW)
-            # A generator for decoders that inject noise.
-            dice = torch.Generator().manual_seed(0)
-            output_BCFHW = pipe.vae.decode(latent_BCTHW, generator=dice)
-        pixels = (output_BCFHW[0].float().movedim(0, -1) + 1) * 127.5
-        return pixels.round().clamp(0, 255).to("cpu", torch.uint8)
+        return as_frames(trip(self.pipe, frames).output_BCFHW)
