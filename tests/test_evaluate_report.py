@@ -16,8 +16,6 @@ from overcrank.cli import main
 from overcrank.evaluate.fidelity import decibels, frame_change
 from overcrank.media import read_frames, write_mp4
 
-ASKED = ["colour", "shape", "motion", "ground"]
-
 
 def overcrank(*words: object) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
