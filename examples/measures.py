@@ -64,7 +64,7 @@ def _look(
     def keep(_module: object, _inputs: object, slots_BSN: Tensor) -> None:
         features.append(slots_BSN[:, [0, SLOTS]].flatten(1))
 
-    hook = recogniser.norm.register_forward_hook(keep)
+    hook = recogniser.first.norm.register_forward_hook(keep)
     try:
         answers = [
             recogniser(torch.stack([prepare(clip, frame_rate) for clip in clips]))

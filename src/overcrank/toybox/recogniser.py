@@ -4,12 +4,14 @@ It judges whether a clip obeys its caption. It is never used for training, for c
 for stopping. Six frames a second of the first four seconds, 64 pixels on the shorter side, go
 through a small network of two-dimensional and one-dimensional convolutions; then three slots, one
 for each actor from left to right at the beginning, and one for the world look for what they need.
+Two readers have such slots: the second learnt later, and left what the first says as it was.
 
 Axes: B batch, C channels, F frames, H W pixels or cells, N cells of a whole clip, S slots,
 D width, A heads, K head width.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from os import PathLike
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from overcrank.errors import ModelError, RequestError
-from overcrank.toybox.recogniser_layers import Conv, Look, Residual, TimeConv, with_hints
+from overcrank.toybox.recogniser_layers import Conv, Reader, Residual, TimeConv, with_hints
 from overcrank.toybox.scene import (
     CAMERAS,
     COLOURS,
@@ -37,7 +39,7 @@ from overcrank.toybox.scene import (
 )
 
 FORMAT_VERSION = 2
-"""Format 1 has the same network, answers `FIRST_ASKED` alone and is sure from `SURE` on."""
+"""Format 1 has the first reader alone, and is sure from `SURE` on."""
 RATE = 6.0
 """Frames a second that are looked at."""
 FRAMES = 24
@@ -59,6 +61,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """What is asked, and the answers; "depth" is how near an actor stands, among several."""
 FIRST_ASKED = ("colour", "shape", "motion", "ground", "actors")
+LATER_ASKED = tuple(name for name in NAMES if name not in FIRST_ASKED)
+"""What the second reader answers, which learns on cells that stay as they are."""
 OF_ACTOR = ("colour", "shape", "motion", "size", "texture", "depth")
 OF_WORLD = ("ground", "actors", "sky", "camera")
 
@@ -115,15 +119,20 @@ class Reading:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecogniserConfig:
     """`stem` are the widths of the stages that each halve height and width; each has `depth`
-    residual convolutions. `asked` are the names it answers, `centres` says if it knows places."""
+    residual convolutions. `later` says what a second reader answers, who knows places too; there is
+    none if it is empty."""
 
     stem: tuple[int, ...] = (64, 88)
     depth: int = 2
     heads: int = 4
     dilations: tuple[int, ...] = (1, 2, 4)
     layers: int = 2
-    asked: tuple[str, ...] = tuple(NAMES)
-    centres: bool = True
+    later: tuple[str, ...] = LATER_ASKED
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """All names that are answered."""
+        return FIRST_ASKED + self.later
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -147,12 +156,12 @@ class Recogniser(nn.Module):
             layers += [Conv(n, m, stride=2), *(Residual(m) for _ in range(config.depth))]
         self.stem = nn.Sequential(*layers)
         self.time = nn.ModuleList(TimeConv(width, dilation) for dilation in config.dilations)
-        self.queries_SD = nn.Parameter(torch.randn(SLOTS + 1, width))
-        self.look = nn.ModuleList(Look(width, config.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(width)
+        shape = (SLOTS + 1, width, config.heads, config.layers)
+        self.first = Reader(*shape)
+        self.later = Reader(*shape) if config.later else None
         asked = config.asked
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(NAMES[name])) for name in asked})
-        self.centre = nn.Linear(width, 2) if config.centres else None
+        self.centre = nn.Linear(width, 2) if config.later else None
         self.register_buffer("temperature", torch.ones(len(asked)))
         self.register_buffer("sure", torch.full((len(asked),), SURE))
 
@@ -178,7 +187,8 @@ class Recogniser(nn.Module):
                 f"{version}, right is 1 or {FORMAT_VERSION}"
             )
         if version == "1":
-            config |= {"asked": list(FIRST_ASKED), "centres": False}
+            config["later"] = []
+            tensors = {_name_now(name): tensor for name, tensor in tensors.items()}
             tensors["sure"] = torch.full((len(FIRST_ASKED),), SURE)
         network = cls(RecogniserConfig.from_dict(config))
         try:
@@ -240,17 +250,23 @@ class Recogniser(nn.Module):
 
     def answer(self, cells_BFDHW: Tensor) -> dict[str, Tensor]:
         """The logits that `forward` gives."""
-        cells_BND = rearrange(cells_BFDHW, "b f d h w -> b (f h w) d")
-        slots_BSD = self.queries_SD.expand(len(cells_BND), -1, -1)
-        for layer in self.look:
-            slots_BSD = layer(slots_BSD, cells_BND)
-        slots_BSD = self.norm(slots_BSD)
+        answers = self._said(self.first(cells_BFDHW), FIRST_ASKED)
+        return answers if self.later is None else answers | self.answer_later(cells_BFDHW)
+
+    def answer_later(self, cells_BFDHW: Tensor) -> dict[str, Tensor]:
+        """Those of them that the second reader gives."""
+        if self.later is None or self.centre is None:
+            return {}
+        slots_BSD = self.later(cells_BFDHW)
+        answers = self._said(slots_BSD, self.config.later)
+        return answers | {"centre": self.centre(slots_BSD[:, :SLOTS]).float()}
+
+    def _said(self, slots_BSD: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         actors_BSD, world_BD = slots_BSD[:, :SLOTS], slots_BSD[:, SLOTS]
-        answers = {
-            name: head(actors_BSD if name in OF_ACTOR else world_BD).float()
-            for name, head in self.heads.items()
+        return {
+            name: self.heads[name](actors_BSD if name in OF_ACTOR else world_BD).float()
+            for name in names
         }
-        return answers if self.centre is None else answers | {"centre": self.centre(actors_BSD)}
 
 
 def prepare(frames: Tensor, frame_rate: float) -> Tensor:
@@ -271,6 +287,11 @@ def prepare(frames: Tensor, frame_rate: float) -> Tensor:
     if size != (high, wide):
         video_FCHW = F.interpolate(video_FCHW, size, mode="bilinear", antialias=True)
     return rearrange(video_FCHW, "f c h w -> c f h w")
+
+
+def _name_now(name: str) -> str:
+    """Of a tensor that format 1 calls `name`."""
+    return f"first.{name}" if name.startswith(("queries_SD", "look.", "norm.")) else name
 
 
 def _answer(name: str, probabilities: Tensor, sure: float) -> Answer:

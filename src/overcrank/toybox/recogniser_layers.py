@@ -95,3 +95,22 @@ class Look(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         q, k, v = (rearrange(x, "b n (a k) -> b a n k", a=self.heads) for x in (query, key, value))
         return rearrange(F.scaled_dot_product_attention(q, k, v), "b a n k -> b n (a k)")
+
+
+class Reader(nn.Module):
+    """Slots that have looked at all cells of a clip, `layers` times."""
+
+    def __init__(self, slots: int, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.queries_SD = nn.Parameter(torch.randn(slots, width))
+        self.look = nn.ModuleList(Look(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, cells_BFDHW: Tensor) -> Tensor:
+        """(B, S, D)"""
+        cells_BND = rearrange(cells_BFDHW, "b f d h w -> b (f h w) d")
+        slots_BSD = self.queries_SD.expand(len(cells_BND), -1, -1)
+        for layer in self.look:
+            slots_BSD = layer(slots_BSD, cells_BND)
+        out: Tensor = self.norm(slots_BSD)
+        return out

@@ -25,7 +25,6 @@ from torch.nn import functional
 
 from overcrank.runtime import choose
 from overcrank.toybox import recogniser as names
-from overcrank.toybox.recogniser import NAMES
 from overcrank.train.recogniser_answers import fit_answers, looks_at
 from overcrank.train.recogniser_clips import (
     Clips,
@@ -61,7 +60,7 @@ def fit(
     batch: int,
 ) -> None:
     """AdamW, a learning rate that rises and falls once, on the device that `network` is on."""
-    device = network.queries_SD.device
+    device = network.temperature.device
     guide = Guide(network.config.stem[-1]).to(device)
     network.train()
 
@@ -75,7 +74,7 @@ def fit(
         video, labels = spoil(picked.frames[:, :frames], picked.labels, dice)
         with mixed(device):
             cells_BFDHW = network.cells(video)
-            return loss_on(network, cells_BFDHW, labels) + guide(cells_BFDHW, labels)
+            return loss_on(network.answer(cells_BFDHW), labels) + guide(cells_BFDHW, labels)
 
     optimise([*network.parameters(), *guide.parameters()], steps, lr, loss_at, on_event)
 
@@ -92,7 +91,7 @@ def settle(network: names.Recogniser, mixture: Mixture, batch: int, passes: int 
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a plain average
-    device = network.queries_SD.device
+    device = network.temperature.device
     network.train()
     for step in range(passes):
         dice = torch.Generator(device).manual_seed(2**32 + step)
@@ -201,7 +200,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1700, help="0 only calibrates and scores")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--batch", type=int, default=16, help="clips; try 192 on an accelerator")
-    parser.add_argument("--score-on", type=int, default=384, help="and half as many calibrate")
+    parser.add_argument("--score-on", type=int, default=384, help="others calibrate")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processes", type=int, default=0, help="that render; 0: this one")
     return parser.parse_args()
@@ -244,35 +243,37 @@ def main() -> None:
 
 
 def begun(start: Path | None) -> names.Recogniser:
-    """The network to train: new, or with the weights of a file; what that lacks is new."""
+    """The network to train: new, or with the weights of a file; a second reader that it lacks
+    begins as the first one is."""
     if start is None:
         return names.Recogniser(names.RecogniserConfig())
     old = names.Recogniser.load(start)
-    config = replace(old.config, asked=tuple(NAMES), centres=True)
-    network = names.Recogniser(config)
+    network = names.Recogniser(replace(old.config, later=names.LATER_ASKED))
     known = {name: tensor for name, tensor in old.state_dict().items() if name not in PER_NAME}
-    network.load_state_dict(known, strict=False)
+    first = {name.replace("first.", "later.", 1): known[name] for name in known}
+    network.load_state_dict(first | known, strict=False)
     return network
 
 
 def _judge(
     network: names.Recogniser, options: argparse.Namespace, vae: VAE | None
 ) -> dict[str, Any]:
-    """Calibrate on the last third of the held-out clips, score on the others."""
+    """Score on the first held-out clips, calibrate on those after them: twice as many renders and
+    half as many round trips, which are slow to make."""
     count = options.score_on
-    device = network.queries_SD.device
+    device = network.temperature.device
 
-    def unseen(name: str, through: VAE | None) -> tuple[Clips, Clips]:
-        folder, total = options.folder / name, count + count // 2
+    def unseen(name: str, total: int, through: VAE | None) -> tuple[Clips, Clips]:
+        folder = options.folder / name
         clips = stored_clips(folder, held_out_draws, total, through, options.processes).to(device)
         return clips[slice(count)], clips[slice(count, total)]
 
-    renders, renders_left = unseen("held-out", None)
+    renders, left = unseen("held-out", 3 * count, None)
     if vae is None:
-        calibrate(network, renders_left)
+        calibrate(network, left)
         return {"renders": score(network, renders)}
-    seen, seen_left = unseen("held-out-round-trips", vae)
-    calibrate(network, Clips.cat([renders_left, seen_left]))
+    seen, seen_left = unseen("held-out-round-trips", count + count // 2, vae)
+    calibrate(network, Clips.cat([left, seen_left]))
     return {"renders": score(network, renders), "through_vae": score(network, seen)}
 
 

@@ -1,4 +1,4 @@
-"""Teaching the recogniser new questions: what looks at its cells learns, the cells stay.
+"""Teaching the recogniser new questions: the second reader learns, all else stays as it is.
 
 The cells of the clips, spoilt in a few ways, are made once; then a step takes a tenth of the time.
 What the cells do not hold cannot be learnt so.
@@ -38,7 +38,7 @@ def looks_at(network: Recogniser, mixture: Mixture, versions: Sequence[int]) -> 
 @torch.no_grad()
 def cells_of(network: Recogniser, clips: Clips, versions: int, frames: int, seed: int) -> Clips:
     """Clips whose "frames" are cells, (B, F, D, H, W) in bfloat16."""
-    device = network.queries_SD.device
+    device = network.temperature.device
     network.eval()
     parts = []
     for number, picks in enumerate(torch.arange(len(clips.frames)).repeat(versions).split(PIECE)):
@@ -60,15 +60,15 @@ def fit_answers(
     lr: float,
     batch: int,
 ) -> None:
-    """Train all but the stem and the convolutions over time on the mixtures, in turn."""
-    device = network.queries_SD.device
-    kept = {id(p) for part in (network.stem, network.time) for p in part.parameters()}
+    """Train the second reader, and what is said from its slots, on the mixtures, in turn."""
+    device = network.temperature.device
+    own = ["later.", "centre.", *(f"heads.{name}." for name in network.config.later)]
+    parameters = [p for name, p in network.named_parameters() if name.startswith(tuple(own))]
 
     def loss_at(step: int) -> Tensor:
         dice = torch.Generator(device).manual_seed(step)
         picked = looks[step % len(looks)].batch(batch, dice)
         with mixed(device):
-            return loss_on(network, picked.frames, picked.labels)
+            return loss_on(network.answer_later(picked.frames), picked.labels)
 
-    parameters = [p for p in network.parameters() if id(p) not in kept]
     optimise(parameters, steps, lr, loss_at, on_event)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overcrank.runtime import choose
-from overcrank.toybox.recogniser import NAMES, OF_ACTOR, Recogniser
+from overcrank.toybox.recogniser import NAMES, OF_ACTOR
 from overcrank.train.recogniser_clips import NONE
 from overcrank.train.spoil import UNSURE
 
@@ -68,9 +68,8 @@ class Guide(nn.Module):
         return loss_of({name: head(seen_BSFD) for name, head in self.heads.items()}, aims)
 
 
-def loss_on(network: Recogniser, cells_BFDHW: Tensor, labels: dict[str, Tensor]) -> Tensor:
-    """Of what `network` answers on the cells of some clips."""
-    answers = network.answer(cells_BFDHW)
+def loss_on(answers: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
+    """Of all that is answered, places too."""
     return loss_of(answers, labels) + centre_loss(answers["centre"], labels)
 
 
