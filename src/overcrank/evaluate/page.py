@@ -101,7 +101,7 @@ def _about(report: Mapping[str, Any]) -> str:
         "suite": report["suite"]["name"],
         **{key: "the model's own" if x is None else x for key, x in report["setting"].items()},
         **{f"{name} hash": value[:16] for name, value in report["hashes"].items()},
-        "minutes": f"{report['seconds'] / 60:.1f}",
+        "minutes": ", ".join(f"{part} {x / 60:.1f}" for part, x in report["seconds"].items()),
     }
     rows = "".join(
         f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>"

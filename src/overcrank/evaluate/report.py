@@ -40,7 +40,6 @@ def evaluate(
     model made.
     """
     check_wish(parts, folder)
-    begin = perf_counter()
     studio = Studio(pipe, setting or Setting(model=pipe.model.name))
     run = Parts(studio, suite, folder, Recogniser.load(), given or Given(), on_event)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
@@ -54,8 +53,13 @@ def evaluate(
         "setting": studio.setting.to_dict(),
         "hardware": _hardware(pipe),
     }
-    report |= {part: getattr(run, part)() for part in PARTS if part in parts}
-    report["seconds"] = perf_counter() - begin
+    seconds = {}
+    for part in PARTS:
+        if part in parts:
+            begin = perf_counter()
+            report[part] = getattr(run, part)()
+            seconds[part] = perf_counter() - begin
+    report["seconds"] = seconds
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     write_page(folder, report)
     return report

@@ -14,7 +14,7 @@ from overcrank.shapes import ClipSize
 from overcrank.toybox.bench import BenchItem
 from overcrank.toybox.recogniser import Recogniser
 
-STEPS = (2, 4, 8, 20)
+STEPS = (2, 4, 8)
 """In the plot of quality and speed, beside the model's own."""
 
 

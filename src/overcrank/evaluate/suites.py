@@ -37,11 +37,11 @@ QUICK = Suite(
     name="quick",
     questions=256,
     size=ClipSize(49, 128, 128),
-    random=64,
-    pictures=32,
-    round_trips=64,
+    random=32,
+    pictures=24,
+    round_trips=48,
     speed=16,
-    trade=24,
+    trade=16,
 )
 FULL = Suite(
     name="full",
