@@ -1,13 +1,15 @@
 """Held-out numbers stand beside reference runs and a plain guess; what is off is said."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from overcrank.pages import Curve, figure
-from overcrank.train.health import Band, entry, guess, reference, remarks
+from overcrank.train.health import Band, entry, guess, part_seen, reference, remarks
+from overcrank.transformer import PRESETS, Transformer
 
 BAND = Band(((100, 1.0, 1.2), (1000, 0.4, 0.6)))
 
@@ -31,27 +33,42 @@ def test_a_band_lies_between_its_points() -> None:
 
 def test_what_is_as_usual_or_better_is_not_remarked_on() -> None:
     for value in (0.1, 0.5, 0.59):
-        assert remarks({"held_out_64_0.5": value}, {"held_out_64_0.5": BAND}, 1000) == []
-    assert remarks({"held_out_64_0.5": 1.9}, {}, 10) == []
+        assert remarks({"held_out_64_0.5": value}, {}, {"held_out_64_0.5": BAND}, 1000) == []
+    assert remarks({"held_out_64_0.5": 1.9}, {"held_out_64_0.5": 1.9}, {}, 10) == []
 
 
 def test_a_loss_behind_the_reference_is_told_with_what_is_usual() -> None:
-    (said,) = remarks({"held_out_64_0.5": 0.7}, {"held_out_64_0.5": BAND}, 1000)
+    (said,) = remarks({"held_out_64_0.5": 0.7}, {}, {"held_out_64_0.5": BAND}, 1000)
     assert "held_out_64_0.5 is 0.7, usual is 0.4 to 0.6" in said
 
 
 def test_decibels_are_behind_when_they_are_low() -> None:
     bands = {"held_out_psnr": Band(((10, 20.0, 22.0),))}
-    assert remarks({"held_out_psnr": 25.0}, bands, 10) == []
-    (said,) = remarks({"held_out_psnr": 19.0}, bands, 10)
+    assert remarks({"held_out_psnr": 25.0}, {}, bands, 10) == []
+    (said,) = remarks({"held_out_psnr": 19.0}, {}, bands, 10)
     assert "usual is 20 to 22" in said
 
 
-def test_a_loss_above_the_plain_guess_is_told_with_its_likely_causes() -> None:
-    (said,) = remarks({"held_out_64_0.5": 2.2, "held_out_64_0.1": 0.3}, {}, 10)
-    assert "held_out_64_0.5 is 2.2" in said
+def test_a_loss_that_stays_above_the_plain_guess_is_told_with_its_likely_causes() -> None:
+    high = {"held_out_64_0.5": 2.7, "held_out_64_0.1": 0.3}
+    (said,) = remarks(high, {"held_out_64_0.5": 2.7}, {}, 10)
+    assert "held_out_64_0.5 is 2.7" in said
     assert "held_out_64_0.1" not in said
     assert "not normalised" in said
+    assert remarks(high, {}, {}, 10) == []  # the first one may be as high as it likes
+    assert remarks(high, {"held_out_64_0.5": 3.0}, {}, 10) == []  # it falls
+
+
+def test_a_network_narrower_than_the_latent_cannot_guess_all_channels() -> None:
+    part = part_seen(Transformer(PRESETS["nano"]))
+    assert part == 48 / 128
+    assert part_seen(Transformer(replace(PRESETS["nano"], heads=6))) == 1
+    dice = torch.Generator().manual_seed(0)
+    noise_BC, clean_BC = torch.randn(2, 20_000, 128, generator=dice)
+    seen_BC = noise_BC.clone()
+    seen_BC[:, 48:] = 0  # at level 1 the input is the noise, of which 48 channels come through
+    loss = (noise_BC - clean_BC - seen_BC).square().mean()
+    assert float(loss) == pytest.approx(guess(1.0, part), rel=0.01)
 
 
 def test_runs_with_other_seeds_make_a_band(tmp_path: Path) -> None:

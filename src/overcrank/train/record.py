@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from overcrank.errors import ModelError, RequestError
 from overcrank.train.config import RunConfig
-from overcrank.train.health import reference, remarks
+from overcrank.train.health import part_seen, reference, remarks
 from overcrank.train.report import write_report
 from overcrank.train.state import steps_in
 from overcrank.weights.files import write_atomically
@@ -68,6 +68,8 @@ class Record:
         self.since = time.perf_counter()
         self.log = folder / "metrics.jsonl"
         self.first = begin + 1
+        self.before: dict[str, float] = {}
+        """Numbers of the evaluation before the next one."""
 
     @contextmanager
     def of_run(self, device: str) -> Iterator[None]:
@@ -117,8 +119,10 @@ class Record:
         numbers = self.objective.evaluate(network, self.folder, self.done)
         if numbers:
             self._write(numbers)
-        for said in remarks(numbers, reference(self.config.model_dump()), self.done):
+        bands, part = reference(self.config.model_dump()), part_seen(network)
+        for said in remarks(numbers, self.before, bands, self.done, part):
             self.on_event({"step": self.done, "health": said})
+        self.before = numbers
         self._rest()
 
     def export(self, network: nn.Module) -> None:
