@@ -3,12 +3,25 @@
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from overcrank.evaluate.adherence import ALL_OF
 from overcrank.evaluate.leaves import PARTS
 from overcrank.evaluate.tables import blocks
-from overcrank.pages import Point, embedded, page, picture, scatter, section, short, stack, tiles
+from overcrank.pages import (
+    Curve,
+    Point,
+    embedded,
+    figure,
+    page,
+    picture,
+    scatter,
+    section,
+    short,
+    stack,
+    tiles,
+)
 from overcrank.weights.files import write_atomically
 
 FILE = "index.html"
@@ -38,7 +51,7 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _part(folder: Path, name: str, part: Mapping[str, Any]) -> str:
     sheets = "".join(_sheet(path) for path in sorted(folder.glob(f"{name}*.png")))
-    charts = _costs(part) if name == "speed" else ""
+    charts = {"speed": _costs, "text": _distances}.get(name, lambda _: "")(part)
     numbers = {key: value for key, value in part.items() if key not in ("clips", "trade")}
     return section(PARTS[name], charts + blocks(numbers, (name,)) + sheets)
 
@@ -61,6 +74,19 @@ def _costs(part: Mapping[str, Any]) -> str:
         f"<figure><figcaption>Seconds of a clip, by stage</figcaption>{seconds}</figure>"
         f'<div class="charts">{plot}</div>'
     )
+
+
+def _distances(part: Mapping[str, Any]) -> str:
+    """Of all, a half and a quarter of the clips: a distance says little without their number."""
+    charts = []
+    for name, found in part["distance"].items():
+        if isinstance(found, dict) and len(found["curve"]) > 1:
+            curves = [
+                Curve(key, [(p["n"], fmean(p[key])) for p in reversed(found["curve"])], colour)
+                for key, colour in (("distance", "var(--c0)"), ("floor", "var(--l5)"))
+            ]
+            charts.append(figure(f"{name} by number of clips", curves, log=False))
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
 def _point(number: int, point: Mapping[str, Any]) -> Point:

@@ -12,27 +12,41 @@ from overcrank.pages import interval
 def blocks(part: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
     """All of a part: its own numbers, then groups of the same kind as columns of one table, then
     what lies deeper."""
-    own, columns, deeper = [], {}, []
+    own: list[tuple[str, str]] = []
+    columns: dict[str, Mapping[str, Any]] = {}
+    deeper: list[str] = []
     for name, value in part.items():
         found = leaf(value, (*path, name))
         if found is not None:
             own.append((words(name), _with_interval(found)))
         elif isinstance(value, str):
             own.append((words(name), escape(value)))
-        elif isinstance(value, dict) and _is_group(value):
+        elif isinstance(value, dict) and _is_group(value) and _alike(value, columns):
             columns[name] = value
         elif isinstance(value, dict) and value:
-            told = f"<p>{escape(TOLD[name])}</p>" if name in TOLD else ""
-            inner = blocks(value, (*path, name))
-            deeper.append(f"<h3>{escape(words(name))}</h3>{told}{inner}")
+            deeper.append(_titled(name, blocks(value, (*path, name))))
     rows = "".join(f"<tr><th>{escape(k)}</th><td>{v}</td></tr>" for k, v in own)
     numbers = f'<table class="numbers">{rows}</table>' if rows else ""
+    if len(columns) == 1:
+        ((name, group),) = columns.items()
+        return numbers + _titled(name, blocks(group, (*path, name))) + "".join(deeper)
     return numbers + (matrix(columns, path) if columns else "") + "".join(deeper)
+
+
+def _titled(name: str, content: str) -> str:
+    """Under a heading, with what the name means where that is known."""
+    told = f"<p>{escape(TOLD[name])}</p>" if name in TOLD else ""
+    return f"<h3>{escape(words(name))}</h3>{told}{content}"
 
 
 def _is_group(value: Mapping[str, Any]) -> bool:
     """Whether these are numbers and nothing else."""
     return bool(value) and all(leaf(x, ("",)) is not None for x in value.values())
+
+
+def _alike(group: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether it has a row of the first column, if there is one."""
+    return not columns or not group.keys().isdisjoint(next(iter(columns.values())))
 
 
 def matrix(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...] = ()) -> str:

@@ -46,7 +46,7 @@ class Point:
 
 
 def scatter(title: str, x_name: str, y_name: str, points: Sequence[Point]) -> str:
-    """Points with their intervals; x is logarithmic, y from 0 to 1. Empty without points."""
+    """Numbered points with intervals; x is logarithmic, y from 0 to 1. Empty without points."""
     if not points:
         return ""
     first = min(point.x for point in points) / 1.25
@@ -72,12 +72,15 @@ def scatter(title: str, x_name: str, y_name: str, points: Sequence[Point]) -> st
         f'<line x1="{across(point.x):.1f}" x2="{across(point.x):.1f}" '
         f'y1="{down(point.low):.1f}" y2="{down(point.high):.1f}"/>'
         f'<circle cx="{across(point.x):.1f}" cy="{down(point.y):.1f}" r="4"/>'
-        f'<text x="{across(point.x) + 7:.1f}" y="{down(point.y) - 5:.1f}">{escape(point.name)}'
-        "</text></g>"
-        for point in points
+        f'<text x="{across(point.x) + 7:.1f}" y="{down(point.y) - 5:.1f}">{number}</text></g>'
+        for number, point in enumerate(points, 1)
+    )
+    names = "".join(
+        f"<span>{number} {escape(point.name)} <b>{point.y:.0%} at {short(point.x)}</b></span>"
+        for number, point in enumerate(points, 1)
     )
     return (
         f"<figure><figcaption>{escape(title)} <small>{escape(y_name)} over {escape(x_name)}"
         f'</small></figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}">{grid}{drawn}</svg></figure>'
+        f'aria-label="{escape(title)}">{grid}{drawn}</svg><p class="legend">{names}</p></figure>'
     )
