@@ -61,7 +61,7 @@ def main() -> None:
 def _blurred(frames: Tensor) -> Tensor:
     video = frames.float().movedim(-1, 1)
     small = F.interpolate(video, (7, 7), mode="bilinear", antialias=True)
-    return F.interpolate(small, SIZE[1:], mode="bilinear").movedim(1, -1).byte()
+    return F.interpolate(small, (SIZE.height, SIZE.width), mode="bilinear").movedim(1, -1).byte()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from overcrank.toybox.recogniser import (
     prepare,
 )
 from overcrank.toybox.render import render
+from overcrank.toybox.truth import tracks
 
 SHIPPED = Path(str(files("overcrank.toybox"))) / "recogniser.safetensors"
 OF_SOLID = ("colour", "shape", "motion")
@@ -84,14 +85,42 @@ def test_a_single_frame_can_be_read(recogniser: Recogniser) -> None:
     assert recogniser.read(frames, 24.0).ground.name in {*NAMES["ground"], None}
 
 
+def test_what_it_is_sure_of_is_right(recogniser: Recogniser) -> None:
+    right, sure = 0, 0
+    for item in bench()[:8]:
+        reading = recogniser.read(render(item.scene, ClipSize(49, 128, 128)), 24.0)
+        (actor,) = item.scene.actors
+        (solid, *_) = reading.solids
+        read = {name: (getattr(solid, name), actor) for name in ("size", "texture")}
+        read |= {name: (getattr(reading, name), item.scene) for name in ("sky", "camera")}
+        for name, (answer, holder) in read.items():
+            if answer.name is not None and (name, item.scene.camera) != ("sky", "above"):
+                sure += 1
+                right += answer.name == getattr(holder, name)
+    assert sure >= 12
+    assert right >= sure - 1
+
+
+def test_it_knows_where_actors_begin(recogniser: Recogniser) -> None:
+    for item in bench()[300:304]:
+        size = ClipSize(49, 128, 128)
+        places = sorted(track[0] for track in tracks(item.scene, size))
+        reading = recogniser.read(render(item.scene, size), 24.0)
+        for solid, (column, row) in zip(reading.solids, places, strict=True):
+            assert solid.centre == pytest.approx((column / 128, row / 128), abs=0.15)
+
+
 def test_it_ships_small_with_its_score() -> None:
-    assert SHIPPED.stat().st_size <= 1 << 20
+    assert SHIPPED.stat().st_size <= 1.5 * 2**20
     with safe_open(SHIPPED, framework="pt") as file:
         metadata = file.metadata()
+    assert metadata["format_version"] == "2"
     score = json.loads(metadata["score"])
-    assert metadata["format_version"] == "1"
-    assert set(score["through_vae"]) == set(FIRST_ASKED)
-    assert all(rate >= 0.98 for rate in score["through_vae"].values())
+    for rows in score["through_vae"].values():
+        assert set(rows) == set(NAMES)
+        for name in FIRST_ASKED:
+            assert rows[name]["right"] >= 0.98, name
+            assert rows[name]["right_when_sure"] >= 0.985, name
 
 
 def small(**changes: Any) -> Recogniser:
