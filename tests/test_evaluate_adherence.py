@@ -51,6 +51,19 @@ def test_actors_are_matched_with_what_finds_most_of_them() -> None:
         assert [answer and answer.name for answer in found.values()] == ["red", "cube", "blue"]
 
 
+def test_all_facts_are_those_that_the_recogniser_can_be_relied_on_for() -> None:
+    facts = [Fact("colour", "red", 0), Fact("sky", "blue"), Fact("texture", "dotted", 0)]
+    question = Question(item=bench()[0], wording="seen", caption="", seed=0, facts=tuple(facts))
+    ledger = Ledger()
+    for sky in ("blue", "pink"):
+        read = Reading((solid("red", "cube"),), yes("sand"), yes("1"), yes(sky), UNSURE)
+        ledger.add(question, match(question, read))
+    rows = ledger.table()
+    assert rows["texture"]["rate"] == 0
+    assert rows["all facts, one actor"]["rate"] == 0.5
+    assert rows["all facts, one actor"]["unsure"] == 0
+
+
 def test_nobody_is_found_where_nobody_is() -> None:
     facts = [Fact("colour", "red", 0), Fact("colour", "blue", 1), Fact("actors", "2")]
     found = match(pair_question(facts), reading(solid("blue", "ball")))

@@ -34,6 +34,8 @@ CALLED = {
 """Name of a fact -> what a report calls it. "position" is in front of, or behind, another actor."""
 PAIRED = ("colour", "shape", "motion")
 KINDS = ("held out", "not held out")
+RELIED_ON = ("colour", "shape", "motion", "actors", "ground", "sky")
+"""Facts of which the recogniser is sure in nearly every true clip: those that "all facts" are."""
 ALL_OF = {n: f"all facts, {word}" for n, word in enumerate(("one actor", "two actors"), 1)}
 
 Found = dict[Fact, Answer | None]
@@ -131,7 +133,8 @@ class Ledger:
     guessed: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, question: Question, found: Found) -> None:
-        """Count each fact, each pair of an actor's colour, shape and motion, and all together."""
+        """Count each fact, each pair of an actor's colour, shape and motion, and all that can be
+        relied on together."""
         for fact in found:
             self._count(CALLED[fact.name], found, [fact])
         for actor in range(len(question.item.scene.actors)):
@@ -141,7 +144,8 @@ class Ledger:
                 self._count(name, found, [one, other])
                 known = {(one.value, other.value), (other.value, one.value)} & HELD_OUT
                 self._count(f"{KINDS[not known]}: {name}", found, [one, other])
-        self._count(ALL_OF[len(question.item.scene.actors)], found, list(found))
+        relied = [fact for fact in found if fact.name in RELIED_ON]
+        self._count(ALL_OF[len(question.item.scene.actors)], found, relied)
 
     def table(self) -> dict[str, dict[str, float]]:
         """All of it but the pairs by themselves, facts first."""
