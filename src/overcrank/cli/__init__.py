@@ -23,6 +23,7 @@ Arguments = ParamSpec("Arguments")
 
 COMMANDS = {
     "convert": "Write a model in another format.",
+    "doctor": "Show what this machine can do, and what is missing.",
     "eval": "Measure a model on the frozen benchmark.",
     "generate": "Make a clip from text.",
     "inspect": "Show what is in a model.",

@@ -69,7 +69,7 @@ def _costs(part: Mapping[str, Any]) -> str:
     """Seconds by stage as one bar, and quality over speed."""
     seconds = stack(list(part["seconds"].items()), "s")
     points = [_point(number, point) for number, point in enumerate(part["trade"])]
-    plot = scatter("Quality and speed", "realtime factor", "all facts found, one actor", points)
+    plot = scatter("Quality and speed", "realtime factor", "all facts, one actor", points)
     return (
         f"<figure><figcaption>Seconds of a clip, by stage</figcaption>{seconds}</figure>"
         f'<div class="charts">{plot}</div>'

@@ -50,8 +50,8 @@ def speed(studio: Studio, items: Sequence[BenchItem], on_clip: OnClip) -> dict[s
 def trade(
     studio: Studio, recogniser: Recogniser, asked: Sequence[Question], on_clip: OnClip
 ) -> list[dict[str, Any]]:
-    """How often all facts of a caption are found, and the realtime factor, in some settings: one
-    point of the plot each. All captions are about one actor."""
+    """How often clips show all that is asked at once, and the realtime factor, in some settings:
+    one point of the plot each. All captions are about one actor."""
     whole = studio.own_size
     half = ClipSize(whole.frames, _half(whole.height), _half(whole.width))
     settings = [(whole, setting) for setting in _settings(studio.setting)] + [
