@@ -16,7 +16,7 @@ help:
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests"
 	@echo "make check      format, lint, types"
-	@echo "make bench      time the default clip"
+	@echo "make bench      time clips of the shipped model: docs/speed.md"
 
 setup: $(STAMP)
 
@@ -49,4 +49,4 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python examples/bench_clip.py
+	$(BIN)/overcrank bench -o docs/speed.md

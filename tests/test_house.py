@@ -44,6 +44,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "video": BELOW_CLIP,
     "pipeline": BELOW_CLIP | {"request", "plan", "estimate", "denoise", "video"},
     **dict.fromkeys(CALLERS, BELOW_CALLERS),
+    "bench": BELOW_CALLERS | {"evaluate"},  # for the wrappers of other implementations
     "cli": BELOW_CALLERS | CALLERS,
     "__init__": FRONT_DOOR,
     "__main__": {"cli"},

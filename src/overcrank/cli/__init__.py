@@ -22,6 +22,7 @@ from overcrank.errors import OvercrankError, RunError
 Arguments = ParamSpec("Arguments")
 
 COMMANDS = {
+    "bench": "Time a model, and say where the time goes.",
     "convert": "Write a model in another format.",
     "doctor": "Show what this machine can do, and what is missing.",
     "eval": "Measure a model on the frozen benchmark.",

@@ -2,15 +2,14 @@
 
 import json as json_format
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
-import rich.progress as bars
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from overcrank.cli.progress import parts_shown
 from overcrank.cli.values import whole
 
 if TYPE_CHECKING:
@@ -96,40 +95,8 @@ def _measure(name: str, folder: Path, dtype: str, wish: dict[str, Any]) -> dict[
     setting = Setting.read(name)
     check_wish(wish["parts"], folder)
     pipe = overcrank.load(setting.model, dtype=dtype)
-    console = Console(stderr=True)
-    with (_Bars if console.is_terminal else _Lines)(console) as progress:
+    with parts_shown() as progress:
         return evaluate(pipe, folder, setting=setting, on_event=progress.show, **wish)
-
-
-class _Bars(bars.Progress):
-    """A bar for each part, with the time that is left."""
-
-    def __init__(self, console: Console) -> None:
-        columns = ("{task.description:14}", bars.BarColumn(), bars.MofNCompleteColumn())
-        super().__init__(*columns, bars.TimeRemainingColumn(), console=console, transient=True)
-        self._places: dict[str, bars.TaskID] = {}
-
-    def show(self, event: dict[str, Any]) -> None:
-        name = event["part"]
-        if name not in self._places:
-            self._places[name] = self.add_task(name, total=event["total"])
-        self.update(self._places[name], completed=event["done"])
-
-
-class _Lines(nullcontext[None]):
-    """A line for each tenth of a part, where nobody watches."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def __enter__(self) -> Self:  # type: ignore[override]
-        return self
-
-    def show(self, event: dict[str, Any]) -> None:
-        done, total = event["done"], event["total"]
-        if done * 10 // total > (done - 1) * 10 // total:
-            self._console.print(f"{event['part']} {done} of {total}", highlight=False)
 
 
 def _numbers(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:

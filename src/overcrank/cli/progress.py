@@ -1,6 +1,8 @@
 """The stages of a run on the terminal, while it goes on."""
 
 import sys
+from contextlib import nullcontext
+from typing import Any, Self
 
 import rich.progress as bars
 from rich.console import Console
@@ -41,3 +43,40 @@ class Progress:
             self.stage("decode")
         else:
             self._bars.update(self._task, description="denoise", completed=step, total=total)
+
+
+def parts_shown() -> "PartBars | PartLines":
+    """Shows events {"part", "done", "total"} on stderr while it is open."""
+    console = Console(stderr=True)
+    return PartBars(console) if console.is_terminal else PartLines(console)
+
+
+class PartBars(bars.Progress):
+    """A bar for each part, with the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        columns = ("{task.description:14}", bars.BarColumn(), bars.MofNCompleteColumn())
+        super().__init__(*columns, bars.TimeRemainingColumn(), console=console, transient=True)
+        self._places: dict[str, bars.TaskID] = {}
+
+    def show(self, event: dict[str, Any]) -> None:
+        name = event["part"]
+        if name not in self._places:
+            self._places[name] = self.add_task(name, total=event["total"])
+        self.update(self._places[name], completed=event["done"])
+
+
+class PartLines(nullcontext[None]):
+    """A line for each tenth of a part, where nobody watches."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def __enter__(self) -> Self:  # type: ignore[override]
+        return self
+
+    def show(self, event: dict[str, Any]) -> None:
+        done, total = event["done"], event["total"]
+        if done * 10 // total > (done - 1) * 10 // total:
+            self._console.print(f"{event['part']} {done} of {total}", highlight=False)
