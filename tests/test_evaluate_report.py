@@ -12,8 +12,12 @@ import pytest
 import torch
 
 from nano_model import save_nano
+from overcrank import load
 from overcrank.cli import main
+from overcrank.evaluate import evaluate
 from overcrank.evaluate.fidelity import decibels, frame_change
+from overcrank.evaluate.page import write_page
+from overcrank.evaluate.suites import chosen
 from overcrank.media import read_frames, write_mp4
 
 
@@ -48,7 +52,7 @@ def report(folder: Path) -> dict[str, Any]:
 
 
 def test_the_report_says_what_was_measured(report: dict[str, Any]) -> None:
-    expected = {"format_version": 2, "model": "nano", "bench": "bench-v1"}
+    expected = {"format_version": 3, "model": "nano", "bench": "bench-v1"}
     assert report.items() >= expected.items()
     assert set(report["hashes"]) == {"vae", "transformer"}
     assert report["suite"]["questions"] == 2
@@ -128,7 +132,7 @@ def test_the_picture_part_compares_with_the_autoencoder(report: dict[str, Any]) 
     assert set(report["image"]) == {"first_frame", "keyframes", "beginning"}
     first = report["image"]["first_frame"]
     assert first["items"] == 2
-    assert "at frame 0 only" in report["image"]["keyframes"]["left_out"]  # nano is not for that
+    assert "first frame only" in report["image"]["keyframes"]["left_out"]  # nano is not for that
 
 
 def test_the_vae_part_measures_single_actors_and_pairs(report: dict[str, Any]) -> None:
@@ -172,6 +176,8 @@ def test_one_part_can_be_asked_for(nano: Path, tmp_path: Path) -> None:
         (["--part", "sound"], "text, image, vae, speed"),
         (["--compare", "none", "nor-this"], "no such model"),
         (["--video", "/nowhere"], "/nowhere"),
+        (["--video", "/nowhere", "--part", "text"], "add --part vae"),
+        (["--features", "/nowhere", "--part", "vae"], "add --part text"),
         (["-o", "/proc/report"], "cannot be written"),
     ],
 )
@@ -204,3 +210,46 @@ def test_measures_of_frames_are_in_their_units() -> None:
     dark, light = torch.zeros(2, 4, 4, 3, dtype=torch.uint8), torch.full((2, 4, 4, 3), 51).byte()
     assert decibels(dark, light) == pytest.approx(13.979, abs=0.01)
     assert frame_change(torch.stack([dark[0], light[0], light[0]])) == pytest.approx(0.1)
+
+
+def test_a_second_report_replaces_all_of_the_first_and_only_when_it_is_whole(
+    nano: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    pipe, suite = load(nano), chosen("quick", 2)
+    evaluate(pipe, folder, suite=suite, parts=["text", "vae"])
+    (folder / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def stop(event: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(pipe, folder, suite=suite, parts=["text"], on_event=stop)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(pipe, tmp_path / "new", suite=suite, parts=["text"], on_event=stop)
+    assert not (tmp_path / "new").exists()
+    evaluate(pipe, folder, suite=chosen("quick", 1), parts=["vae"])
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left == {"index.html", "report.json", "vae.png", "notes.txt"}
+
+
+def test_a_distance_is_drawn_over_the_number_of_clips(folder: Path, tmp_path: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    points = [{"n": n, "distance": [1.0], "noise_floor": [0.5]} for n in (64, 128)]
+    mean = {"mean": 1.0, "low": 0.5, "high": 1.5, "n": 128}
+    report["text"]["distance"]["some-FD"] = {"distance": mean, "curve": points}
+    report["text"]["clips"] = []
+    write_page(tmp_path, report)
+    assert "some-FD by number of clips" in (tmp_path / "index.html").read_text()
+
+
+def test_videos_of_which_none_can_be_read_are_refused_before_anything_is_made(
+    nano: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "x.mp4").write_text("no video")
+    code, _, err = overcrank("eval", nano, "-o", tmp_path / "new", "--video", tmp_path / "x.mp4")
+    assert code == 2
+    assert "none of the videos can be measured" in err
+    assert not (tmp_path / "new").exists()

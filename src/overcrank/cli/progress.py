@@ -2,10 +2,14 @@
 
 import sys
 from contextlib import nullcontext
+from time import monotonic
 from typing import Any, Self
 
 import rich.progress as bars
 from rich.console import Console
+
+SECONDS = 5.0
+"""Between lines where there is no terminal."""
 
 
 class Progress:
@@ -67,16 +71,18 @@ class PartBars(bars.Progress):
 
 
 class PartLines(nullcontext[None]):
-    """A line for each tenth of a part, where nobody watches."""
+    """A line every few seconds, and at the end of each part, where nobody watches."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
+        self._said = 0.0
 
     def __enter__(self) -> Self:  # type: ignore[override]
         return self
 
     def show(self, event: dict[str, Any]) -> None:
-        done, total = event["done"], event["total"]
-        if done * 10 // total > (done - 1) * 10 // total:
+        now, done, total = monotonic(), event["done"], event["total"]
+        if done == total or now - self._said > SECONDS:
+            self._said = now
             self._console.print(f"{event['part']} {done} of {total}", highlight=False)

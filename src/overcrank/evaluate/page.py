@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from overcrank.evaluate.adherence import ALL_OF
-from overcrank.evaluate.leaves import PARTS
+from overcrank.evaluate.leaves import PARTS, words
 from overcrank.evaluate.tables import blocks
 from overcrank.pages import (
     Curve,
@@ -44,7 +44,7 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         found += [(name, f"{rates[name]['rate']:.0%}") for name in ALL_OF.values() if name in rates]
     if "speed" in report:
         factor = report["speed"]["realtime_factor"]["median"]
-        found.append(("times faster than it plays", short(factor)))
+        found.append(("realtime factor, median", short(factor)))
         found.append(("peak memory", f"{report['speed']['peak_memory'] / 1e6:,.0f} MB"))
     return found
 
@@ -82,8 +82,8 @@ def _distances(part: Mapping[str, Any]) -> str:
     for name, found in part["distance"].items():
         if isinstance(found, dict) and len(found["curve"]) > 1:
             curves = [
-                Curve(key, [(p["n"], fmean(p[key])) for p in reversed(found["curve"])], colour)
-                for key, colour in (("distance", "var(--c0)"), ("floor", "var(--l5)"))
+                Curve(words(key), [(p["n"], fmean(p[key])) for p in found["curve"]], colour)
+                for key, colour in (("distance", "var(--c0)"), ("noise_floor", "var(--l5)"))
             ]
             charts.append(figure(f"{name} by number of clips", curves, log=False))
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""

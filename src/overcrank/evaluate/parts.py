@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from overcrank.errors import ModelError, RequestError
+from overcrank.errors import MediaError, ModelError, RequestError
 from overcrank.evaluate import spaces
 from overcrank.evaluate.adherence import (
     Adherence,
@@ -26,7 +26,7 @@ from overcrank.evaluate.permanence import Permanence
 from overcrank.evaluate.shown import Measure, OnClip, Question, Shown, ask, questions
 from overcrank.evaluate.speed import speed, trade
 from overcrank.evaluate.suites import Studio, Suite
-from overcrank.evaluate.true_clips import Rendered, TrueClip, find_clips
+from overcrank.evaluate.true_clips import Filmed, Rendered, TrueClip, find_clips
 from overcrank.evaluate.vae_report import vae_report
 from overcrank.media import write_mp4
 from overcrank.metrics import load_features
@@ -64,7 +64,7 @@ class Parts:
     ) -> None:
         self.studio, self.suite, self.folder = studio, suite, folder
         self.recogniser, self.given, self.on_event = recogniser, given, on_event
-        self.films = find_clips(given.videos) if given.videos else []
+        self.films = readable(given.videos)
         self.distances, self.left_out = self._distances()
 
     def text(self) -> dict[str, Any]:
@@ -101,8 +101,12 @@ class Parts:
                 continue
             try:
                 space = spaces.open_space(source, size, self.studio.frame_rate)
+                if space.name in found:
+                    raise RequestError(
+                        f"two feature networks have one name, got {space.name!r} twice: rename one"
+                    )
                 found[space.name] = Distance(space, count)
-            except RequestError as error:  # too few clips
+            except RequestError as error:
                 if source in self.given.features:
                     raise
                 left_out[source] = str(error)
@@ -125,18 +129,18 @@ class Parts:
     def image(self) -> dict[str, Any]:
         """What is kept of pictures and clips that are given."""
         asked = [ask(item) for item in single_actor_items(self.suite.pictures)]
-        given = {
+        given: dict[str, Any] = {
             "first_frame": partial(picture_kept, self.studio, self.recogniser),
             "keyframes": partial(keyframes_kept, self.studio),
             "beginning": partial(beginning_kept, self.studio),
         }
         found: dict[str, Any] = {}
+        if not self.studio.pipe.model.advice.keyframes:
+            del given["keyframes"]
+            found["keyframes"] = {"left_out": "the model takes pictures at its first frame only"}
         for name, measured in given.items():
             sheet, on_clip = Sheet(SHEET_ROWS // 2), self._on_clip(name.replace("_", " "))
-            try:
-                found[name] = measured(asked, on_clip, sheet.add)
-            except RequestError as error:  # not all models can be given all of them
-                found[name] = {"left_out": str(error)}
+            found[name] = measured(asked, on_clip, sheet.add)
             sheet.save(self.folder / f"image-{name}.png")
         return found
 
@@ -190,6 +194,22 @@ class Parts:
 
     def _on_clip(self, part: str) -> OnClip:
         return lambda done, total: self.on_event({"part": part, "done": done, "total": total})
+
+
+def readable(videos: Sequence[Path]) -> list[Filmed]:
+    """What there is to measure. Raises MediaError if none of it is a video."""
+    films = find_clips(videos) if videos else []
+    for film in films:
+        try:
+            film.open()
+        except MediaError as error:
+            if film is films[-1]:
+                raise MediaError(
+                    f"none of the videos can be measured, got {len(films)}; the last: {error}"
+                ) from None
+        else:
+            break
+    return films
 
 
 class Sheet:

@@ -1,10 +1,14 @@
 """One folder that says how good a model is: report.json, index.html, and clips nobody selected."""
 
+import hashlib
 import json
 import platform
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,7 +25,7 @@ from overcrank.pipeline import Pipeline
 from overcrank.runtime import processor
 from overcrank.toybox.recogniser import Recogniser
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def evaluate(
@@ -39,37 +43,74 @@ def evaluate(
     A contact sheet shows the first clips of a part, in pairs of rows: what is true above what the
     model made.
     """
-    check_wish(parts, folder)
-    studio = Studio(pipe, setting or Setting(model=pipe.model.name))
-    run = Parts(studio, suite, folder, Recogniser.load(), given or Given(), on_event)
-    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    setting, given = setting or Setting(model=pipe.model.name), given or Given()
+    check_wish(parts, folder, given)
+    setting.check()
+    studio, recogniser = Studio(pipe, setting), Recogniser.load()
+    run = Parts(studio, suite, folder, recogniser, given, on_event)
     report: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "overcrank": __version__,
         "model": pipe.model.name,
         "hashes": dict(pipe.model.hashes),
+        "recogniser": _recogniser_hash(),
         "bench": "bench-v1",
         "suite": asdict(suite),
-        "setting": studio.setting.to_dict(),
+        "setting": setting.to_dict(),
         "hardware": _hardware(pipe),
     }
     seconds = {}
-    for part in PARTS:
-        if part in parts:
-            begin = perf_counter()
-            report[part] = getattr(run, part)()
-            seconds[part] = perf_counter() - begin
-    report["seconds"] = seconds
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    write_page(folder, report)
+    with _replaced(folder) as run.folder:
+        for part in PARTS:
+            if part in parts:
+                begin = perf_counter()
+                report[part] = getattr(run, part)()
+                seconds[part] = perf_counter() - begin
+        report["seconds"] = seconds
+        text = json.dumps(report, indent=2) + "\n"
+        (run.folder / "report.json").write_text(text, encoding="utf-8")
+        write_page(run.folder, report)
     return report
 
 
-def check_wish(parts: Sequence[str], folder: Path) -> None:
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A folder to write to; what is in it replaces an older report in `folder` when it is whole."""
+    made = not folder.exists()
+    temporary = folder / ".part"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    (temporary / "clips").mkdir(parents=True)
+    try:
+        yield temporary
+        for pattern in ("index.html", "report.json", *(f"{part}*.png" for part in PARTS)):
+            for old in folder.glob(pattern):
+                old.unlink()
+        shutil.rmtree(folder / "clips", ignore_errors=True)
+        for new in temporary.iterdir():
+            new.rename(folder / new.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def check_wish(parts: Sequence[str], folder: Path, given: Given | None = None) -> None:
     """Refuse what cannot be measured, or a folder that could not be written; leaves no trace."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
         raise RequestError(f"a report has the parts {', '.join(PARTS)}, got {unknown}: choose some")
+    given = given or Given()
+    for name, part, values in (
+        ("videos", "vae", given.videos),
+        ("features", "text", given.features),
+    ):
+        if values and part not in parts:
+            raise RequestError(
+                f"{name} are measured in the part {part}, got only {', '.join(parts)}: "
+                f"add --part {part}"
+            )
+    if folder.exists() and not folder.is_dir():
+        raise MediaError(f"a report is a folder, got the file {str(folder)!r}: give another name")
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=nearest):
@@ -79,6 +120,12 @@ def check_wish(parts: Sequence[str], folder: Path) -> None:
             f"the report cannot be written, got {str(folder)!r} ({error.strerror}): "
             "give a folder that you may write to"
         ) from error
+
+
+def _recogniser_hash() -> str:
+    """Of the judge: numbers of two of them are not comparable."""
+    file = Path(str(files("overcrank.toybox"))) / "recogniser.safetensors"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _hardware(pipe: Pipeline) -> dict[str, Any]:

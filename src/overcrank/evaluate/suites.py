@@ -38,7 +38,7 @@ QUICK = Suite(
     questions=256,
     size=ClipSize(49, 128, 128),
     random=32,
-    pictures=24,
+    pictures=16,
     round_trips=48,
     speed=16,
     trade=16,
@@ -89,6 +89,10 @@ class Setting:
             steps=None if steps is None else int(steps),
             guidance=None if guidance is None else float(guidance),
         )
+
+    def check(self) -> None:
+        """RequestError if no clip could be made with it."""
+        Request(prompt="any", num_inference_steps=self.steps, guidance=self.guidance)
 
     def to_dict(self) -> dict[str, Any]:
         """steps and guidance; None is the model's own."""

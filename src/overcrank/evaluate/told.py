@@ -21,8 +21,9 @@ TOLD = {
     "all others between frames.",
     "seams": "The jump where parts that were decoded on their own meet, of what is usual there.",
     "grid": "On clips of one colour: peaks in the spectrum at the periods of the autoencoder's "
-    "cells.",
-    "channels": "The statistics of the latent's channels.",
+    "cells, in pixels.",
+    "channels": "Channels of the latent that are always the same; report.json has the statistics "
+    "of each.",
     "realtime_factor": "Seconds of video for each second that it takes to make them.",
 }
 """By the name of a part of a report, or of a group in it."""
