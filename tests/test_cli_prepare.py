@@ -13,7 +13,7 @@ def test_prepare_prints_what_it_kept_and_why_not(tmp_path: Path) -> None:
     source, out = tmp_path / "source", tmp_path / "out"
     video(source / "a.mp4", pan(1), pan(2, frames=3))
     done = overcrank("prepare", source, out, "--min_seconds", "1")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, "files 0 of 1\nfiles 1 of 1\n")
     assert done.out.splitlines() == [
         f"{out}: 1 clips, 1.2 seconds, from 1 files",
         "dropped: 1 too short",

@@ -1,7 +1,6 @@
 """`overcrank prepare`: real videos and pictures become clips in shards; see docs/prepare.md."""
 
 import json as json_format
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ import rich.progress as bars
 import typer
 from rich.console import Console
 
+from overcrank.cli.progress import PartLines
 from overcrank.cli.values import number, whole
 from overcrank.data.prepare import CAPTION_PROMPT, Captioner, Scorer, Settings, prepare, sharpness
 from overcrank.errors import RequestError
@@ -143,9 +143,12 @@ def _scorer(name: str) -> Scorer:
 
 
 class _Bar:
-    """What is done, how much a second and the time that is left, on stderr if it is a terminal."""
+    """What is done, how much a second and the time that is left, on stderr; where that is no
+    terminal, a line every few seconds."""
 
     def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._lines = None if console.is_terminal else PartLines(console)
         self._bars = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
@@ -153,9 +156,9 @@ class _Bar:
             bars.TimeElapsedColumn(),
             bars.TextColumn("left"),
             bars.TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=self._lines is not None,
         )
         self._files = self._bars.add_task("files", total=None, rate="")
         self._clips = self._bars.add_task("captions", total=None, rate="", visible=False)
@@ -169,10 +172,14 @@ class _Bar:
 
     def on_file(self, files: int, of_files: int, size: int, of_size: int) -> None:
         """So much is done."""
+        if self._lines is not None:
+            self._lines.show({"part": "files", "done": files, "total": of_files})
         self._show(self._files, f"files {files} of {of_files}", size, of_size, (1e6, "MB/s"))
 
     def on_clip(self, clips: int, of_clips: int) -> None:
         """So many have a caption."""
+        if self._lines is not None:
+            self._lines.show({"part": "captions", "done": clips, "total": of_clips})
         self._show(self._clips, f"captions {clips} of {of_clips}", clips, of_clips, (1, "a second"))
 
     def _show(
