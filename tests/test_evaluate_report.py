@@ -15,7 +15,9 @@ from nano_model import save_nano
 from overcrank import load
 from overcrank.cli import main
 from overcrank.evaluate import evaluate
+from overcrank.evaluate.directions import listed
 from overcrank.evaluate.fidelity import decibels, frame_change
+from overcrank.evaluate.leaves import PARTS, leaves
 from overcrank.evaluate.page import write_page
 from overcrank.evaluate.suites import chosen
 from overcrank.media import read_frames, write_mp4
@@ -49,6 +51,17 @@ def folder(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text())  # type: ignore[no-any-return]
+
+
+def unlisted(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Numbers of which nobody has said which way is better."""
+    found = [x.path for part in PARTS for x in leaves(report.get(part, {}), (part,))]
+    assert len(found) > 100
+    return [path for path in found if listed(path) is None]
+
+
+def test_of_every_number_it_is_said_which_way_is_better(report: dict[str, Any]) -> None:
+    assert unlisted(report) == []
 
 
 def test_the_report_says_what_was_measured(report: dict[str, Any]) -> None:
@@ -94,6 +107,7 @@ def test_ones_own_videos_and_features_are_measured_too(nano: Path, tmp_path: Pat
     assert code == 0, err
     found = json.loads(out.splitlines()[-1])
     assert found["text"]["distance"]["own.py"]["features"] == 1
+    assert unlisted(found) == []
     assert [each["name"] for each in found["vae"]["videos"]["clips"]] == ["clip.mp4"]
 
 
@@ -174,7 +188,6 @@ def test_one_part_can_be_asked_for(nano: Path, tmp_path: Path) -> None:
         (["--items", 0], "at least 1"),
         (["--suite", "long"], "quick or full"),
         (["--part", "sound"], "text, image, vae, speed"),
-        (["--compare", "none", "nor-this"], "no such model"),
         (["--video", "/nowhere"], "/nowhere"),
         (["--video", "/nowhere", "--part", "text"], "add --part vae"),
         (["--features", "/nowhere", "--part", "vae"], "add --part text"),

@@ -2,6 +2,7 @@
 
 import json as json_format
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from overcrank.cli.progress import parts_shown
 from overcrank.cli.values import whole
+from overcrank.errors import RequestError
 
 if TYPE_CHECKING:
     from overcrank.evaluate.compare import Change
@@ -19,7 +21,9 @@ MODEL_HELP = "A preset or a model; MODEL:STEPS:GUIDANCE sets how it is run."
 
 
 def eval_command(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = "pocket",
+    model: Annotated[
+        str | None, typer.Argument(help=f"{MODEL_HELP} pocket if not given.", show_default=False)
+    ] = None,
     suite: Annotated[
         str, typer.Option(help="quick: 256 questions, minutes; full: 2048, hours.")
     ] = "quick",
@@ -50,7 +54,6 @@ def eval_command(
     json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")] = False,
 ) -> None:
     """Measure a model: text obeyed, pictures kept, what its VAE loses, what a clip costs."""
-    from overcrank.evaluate.compare import write_comparison
     from overcrank.evaluate.leaves import PARTS
     from overcrank.evaluate.parts import Given
     from overcrank.evaluate.suites import chosen
@@ -61,14 +64,15 @@ def eval_command(
         "given": Given(video or [], features or []),
     }
     if compare is None:
-        report = _measure(model, output, dtype, wish)
+        report = _measure(model or "pocket", output, dtype, wish)
         lines = _numbers(report)
     else:
-        first, second = (
-            _measured(name, output / place, dtype, wish)
-            for name, place in zip(compare, ("first", "second"), strict=True)
-        )
-        report, changes = write_comparison(output, compare, (first, second))
+        if model is not None:
+            raise RequestError(
+                f"a comparison is of the two that follow --compare, got {model} as well: "
+                "leave it out"
+            )
+        report, changes = _compared(compare, output, dtype, wish)
         lines = _changes(changes)
     if json:
         print(json_format.dumps(report))
@@ -79,15 +83,60 @@ def eval_command(
         Console().print(table, f"{output}: index.html and report.json")
 
 
-def _measured(name: str, folder: Path, dtype: str, wish: dict[str, Any]) -> Path:
-    """Where the report of a model is: what is one already is not measured again."""
-    if (Path(name) / "report.json").exists():
-        return Path(name)
-    _measure(name, folder, dtype, wish)
-    return folder
+def _compared(
+    names: tuple[str, str], output: Path, dtype: str, wish: dict[str, Any]
+) -> "tuple[dict[str, Any], list[Change]]":
+    """Measure what is no finished report, once all that can be checked before is right."""
+    from overcrank.evaluate.compare import write_comparison
+    from overcrank.evaluate.report import check_wish
+
+    check_wish(wish["parts"], output, wish["given"])
+    first, second = (
+        Path(name) if _is_report(name) else output / place
+        for name, place in zip(names, ("first", "second"), strict=True)
+    )
+    _check_compared(names, (first, second), output, wish)
+    for name, folder in zip(names, (first, second), strict=True):
+        if not _is_report(name):
+            _measure(name, folder, dtype, wish, told=f"{name}: ")
+    return write_comparison(output, names, (first, second))
 
 
-def _measure(name: str, folder: Path, dtype: str, wish: dict[str, Any]) -> dict[str, Any]:
+def _is_report(name: str) -> bool:
+    return (Path(name) / "report.json").exists()
+
+
+def _check_compared(
+    names: tuple[str, str], folders: tuple[Path, Path], output: Path, wish: dict[str, Any]
+) -> None:
+    """Refuse models that are not there, reports of other suites, and folders with other reports."""
+    from overcrank.evaluate.compare import check_folder, check_suites, read_report
+    from overcrank.evaluate.suites import Setting
+    from overcrank.weights import ModelFiles
+
+    finished = [folder for name, folder in zip(names, folders, strict=True) if _is_report(name)]
+    check_folder(output, finished)
+    suites = [read_report(folder)["suite"] for folder in finished]
+    for name, folder in zip(names, folders, strict=True):
+        if _is_report(name):
+            continue
+        setting = Setting.read(name)
+        setting.check()
+        ModelFiles.find(setting.model).check_prompt()
+        suites.append(asdict(wish["suite"]))
+        held = (folder / "report.json").exists() and not (output / "report.json").exists()
+        if held or folder.resolve() in [each.resolve() for each in finished]:
+            raise RequestError(
+                f"{name} would be measured over another report, got {str(folder)!r}: compare "
+                "with that report, or name another folder with -o"
+            )
+    check_suites(*suites)
+
+
+def _measure(
+    name: str, folder: Path, dtype: str, wish: dict[str, Any], told: str = ""
+) -> dict[str, Any]:
+    """One report; `told` stands before the names of parts in what is shown of its progress."""
     import overcrank
     from overcrank.evaluate import Setting, evaluate
     from overcrank.evaluate.report import check_wish
@@ -96,7 +145,11 @@ def _measure(name: str, folder: Path, dtype: str, wish: dict[str, Any]) -> dict[
     check_wish(wish["parts"], folder)
     pipe = overcrank.load(setting.model, dtype=dtype)
     with parts_shown() as progress:
-        return evaluate(pipe, folder, setting=setting, on_event=progress.show, **wish)
+
+        def show(event: dict[str, Any]) -> None:
+            progress.show({**event, "part": told + event["part"]})
+
+        return evaluate(pipe, folder, setting=setting, on_event=show, **wish)
 
 
 def _numbers(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -112,10 +165,12 @@ def _numbers(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _changes(changes: "list[Change]") -> Iterator[tuple[str, ...]]:
-    """Those that chance does not explain."""
+    """Those that chance does not explain, if there are any."""
     from overcrank.evaluate.leaves import shown, words
 
-    for change in changes:
-        if change.verdict:
-            name = ", ".join(words(word) for word in change.first.path)
-            yield name, shown(change.first), shown(change.second), change.span, change.verdict
+    judged = [change for change in changes if change.verdict]
+    for change in judged:
+        name = ", ".join(words(word) for word in change.first.path)
+        yield name, shown(change.first), shown(change.second), change.span, change.verdict
+    if not judged:
+        yield ("nothing differs by more than chance",)
