@@ -110,7 +110,13 @@ def _check_compared(
     names: tuple[str, str], folders: tuple[Path, Path], output: Path, wish: dict[str, Any]
 ) -> None:
     """Refuse models that are not there, reports of other suites, and folders with other reports."""
-    from overcrank.evaluate.compare import check_folder, check_suites, read_report
+    from overcrank.evaluate.compare import (
+        check_folder,
+        check_recognisers,
+        check_suites,
+        read_report,
+    )
+    from overcrank.evaluate.report import recogniser_hash
     from overcrank.evaluate.suites import Setting
     from overcrank.weights import ModelFiles
 
@@ -124,6 +130,8 @@ def _check_compared(
         setting.check()
         ModelFiles.find(setting.model).check_prompt()
         suites.append(asdict(wish["suite"]))
+        for other in finished:
+            check_recognisers(read_report(other)["recogniser"], recogniser_hash())
         held = (folder / "report.json").exists() and not (output / "report.json").exists()
         if held or folder.resolve() in [each.resolve() for each in finished]:
             raise RequestError(
@@ -142,9 +150,11 @@ def _measure(
     from overcrank.evaluate.report import check_wish
 
     setting = Setting.read(name)
-    check_wish(wish["parts"], folder)
-    pipe = overcrank.load(setting.model, dtype=dtype)
+    check_wish(wish["parts"], folder, wish["given"])
     with parts_shown() as progress:
+        progress.show({"part": f"{told}loading", "done": 0, "total": 1})
+        pipe = overcrank.load(setting.model, dtype=dtype)
+        progress.show({"part": f"{told}loading", "done": 1, "total": 1})
 
         def show(event: dict[str, Any]) -> None:
             progress.show({**event, "part": told + event["part"]})

@@ -53,7 +53,7 @@ def evaluate(
         "overcrank": __version__,
         "model": pipe.model.name,
         "hashes": dict(pipe.model.hashes),
-        "recogniser": _recogniser_hash(),
+        "recogniser": recogniser_hash(),
         "bench": "bench-v1",
         "suite": asdict(suite),
         "setting": setting.to_dict(),
@@ -122,7 +122,7 @@ def check_wish(parts: Sequence[str], folder: Path, given: Given | None = None) -
         ) from error
 
 
-def _recogniser_hash() -> str:
+def recogniser_hash() -> str:
     """Of the judge: numbers of two of them are not comparable."""
     file = Path(str(files("overcrank.toybox"))) / "recogniser.safetensors"
     return hashlib.sha256(file.read_bytes()).hexdigest()
