@@ -14,7 +14,7 @@ from overcrank.cli import main
 from overcrank.errors import RequestError
 from overcrank.evaluate.compare import changes, read_report, summary, write_comparison
 from overcrank.evaluate.leaves import leaves, shown, span
-from overcrank.evaluate.report import FORMAT_VERSION
+from overcrank.evaluate.report import FORMAT_VERSION, recogniser_hash
 from overcrank.evaluate.suites import QUICK, Setting, chosen
 from overcrank.evaluate.tables import blocks
 from overcrank.metrics import Rate, mean_of
@@ -38,7 +38,7 @@ def report(hits: int, seconds: list[float], factor: list[float]) -> dict[str, An
         "suite": {"name": "quick", "questions": 256},
         "setting": {"steps": None, "guidance": None},
         "hardware": {"device": "cpu", "processor": "some", "dtype": "bfloat16", "threads": 2},
-        "recogniser": "0" * 64,
+        "recogniser": recogniser_hash(),
         "text": {
             "adherence": {
                 "clips": {"motion": Rate(hits, 100).to_dict()},
@@ -197,7 +197,10 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: str, says: str) -
     ("other", "says"),
     [
         ({"suite": {"name": "quick", "questions": 4}}, "got questions 256 and 4: measure both"),
-        ({"recogniser": "f" * 64}, f"got {'0' * 12} and {'f' * 12}: measure both again"),
+        (
+            {"recogniser": "f" * 64},
+            f"got {recogniser_hash()[:12]} and {'f' * 12}: measure both again",
+        ),
     ],
 )
 def test_reports_that_were_made_otherwise_are_not_compared(
