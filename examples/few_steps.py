@@ -2,41 +2,27 @@
 
     python examples/few_steps.py pocket:20:3 pocket:8:3 pocket:4:3 pocket:4:1 runs/student:4:1
 
-A setting is MODEL:STEPS:GUIDANCE. A student that recommends its levels is run with them at their
-number of steps; with another number its levels are read off the same line, evenly. The captions are
-the first of bench-v1 with one actor, the same for every setting, and so are the seeds.
+A setting is MODEL:STEPS:GUIDANCE, MODEL:STEPS or MODEL; what is left out is the model's own. A
+student that recommends its levels is run with them at their number of steps; with another number
+its levels are read off the same line, evenly. The captions are the first of bench-v1 with one
+actor, the same for every setting, and so are the seeds.
 """
 
 import argparse
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 import overcrank
 from overcrank.evaluate.adherence import Ledger, match, single_actor_items
 from overcrank.evaluate.shown import ask
+from overcrank.evaluate.suites import Setting
 from overcrank.request import Request
 from overcrank.toybox.bench import BenchItem
 from overcrank.toybox.recogniser import Recogniser
 
 FACTS = ("colour", "shape", "motion", "ground")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How to run a model."""
-
-    model: str
-    steps: int
-    guidance: float
-
-    @classmethod
-    def read(cls, text: str) -> "Setting":
-        """Of MODEL:STEPS:GUIDANCE."""
-        model, steps, guidance = text.rsplit(":", 2)
-        return cls(model, int(steps), float(guidance))
 
 
 def main() -> None:
@@ -54,16 +40,19 @@ def main() -> None:
 
 def _row(setting: Setting, items: Sequence[BenchItem], recogniser: Recogniser) -> str:
     pipe, ledger, seconds = overcrank.load(setting.model), Ledger(), []
-    own = pipe.model.defaults.levels
-    stretched = bool(own) and len(own) != setting.steps
+    defaults = pipe.model.defaults
+    own = defaults.levels
+    steps = defaults.steps if setting.steps is None else setting.steps
+    guidance = defaults.guidance if setting.guidance is None else setting.guidance
+    stretched = bool(own) and len(own) != steps
     for item in items:
         video = pipe.generate(
             Request(
                 prompt=item.caption,
                 seed=item.seed,
-                num_inference_steps=None if stretched else setting.steps,
-                guidance=setting.guidance,
-                sigmas=_between(own, setting.steps) if stretched else None,
+                num_inference_steps=None if stretched else steps,
+                guidance=guidance,
+                sigmas=_between(own, steps) if stretched else None,
             )
         )
         question = ask(item)
@@ -73,7 +62,7 @@ def _row(setting: Setting, items: Sequence[BenchItem], recogniser: Recogniser) -
     found = " | ".join(f"{rates[name]['rate']:.0%}" for name in FACTS)
     name = setting.model.rstrip("/").rpartition("/")[2]
     middle = statistics.median(seconds)
-    return f"| {name} | {setting.steps} | {setting.guidance:g} | {found} | {middle:.2f} |"
+    return f"| {name} | {steps} | {guidance:g} | {found} | {middle:.2f} |"
 
 
 def _between(levels: tuple[float, ...], steps: int) -> list[float]:

@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from overcrank.evaluate.adherence import Adherence, Ledger, match
-from overcrank.evaluate.shown import Question, Shown, questions
+from overcrank.evaluate.artefacts import Artefacts
+from overcrank.evaluate.permanence import Permanence
+from overcrank.evaluate.shown import Measure, Question, Shown, ask, questions
 from overcrank.shapes import ClipSize
 from overcrank.toybox.bench import bench
 from overcrank.toybox.recogniser import Answer, Reading, Recogniser, Solid
@@ -185,3 +187,23 @@ def test_a_report_has_groups_and_what_is_true_beside_them(recogniser: Recogniser
     pairs = found["pairs"]["held out"].get("colour and shape", {"total": 0})["total"]
     pairs += found["pairs"]["not held out"]["colour and shape"]["total"]
     assert pairs == found["clips"]["colour and shape"]["total"] == 9
+
+
+def test_a_true_clip_counts_once_however_often_it_is_asked_for(recogniser: Recogniser) -> None:
+    size = ClipSize(9, 64, 64)
+    measures: list[Measure] = [
+        Adherence(recogniser, round_trip=lambda frames: frames),
+        Permanence(recogniser),
+        Artefacts(),
+    ]
+    asked = [ask(bench()[place], seed=seed) for seed in range(3) for place in (0, 256)]
+    for question in asked:
+        shown = Shown(question=question, frames=render(question.item.scene, size), frame_rate=24.0)
+        for measure in measures:
+            measure.see(shown)
+    adherence, permanence, artefacts = (measure.result() for measure in measures)
+    for name, count in (("clips", 6), ("true_clips", 2), ("round_trips", 2)):
+        assert adherence[name]["count"]["total"] == count
+    for name, count in (("clips", 6), ("true_clips", 2)):
+        assert permanence[name]["colour"]["unsure"]["total"] == count
+        assert artefacts[name]["frozen"]["total"] == count

@@ -274,7 +274,7 @@ def test_a_finished_report_and_a_model_are_compared(nano: Path, tmp_path: Path) 
     code, out, err = overcrank(*words)
     assert code == 0, err
     assert "nothing differs by more than chance" in out
-    assert f"{nano}:1: vae 1 of" in "".join(err.split("\n"))
+    assert f"{nano}:1: vae 2 of 2" in "".join(err.split("\n"))
     assert (tmp_path / "both" / "second" / "report.json").exists()
     assert not (tmp_path / "both" / "first").exists()
 

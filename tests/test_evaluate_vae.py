@@ -53,6 +53,19 @@ def report(pipe: Pipeline) -> dict[str, Any]:
     return vae_report(pipe, [Rendered(item, SIZE, 24.0) for item in bench()[:3]], quiet)
 
 
+def test_a_part_is_reported_when_it_is_measured(pipe: Pipeline) -> None:
+    """Two clips, and the fields of one colour after them."""
+    steps: list[tuple[object, ...]] = []
+    clips = [Rendered(item, SIZE, 24.0) for item in bench()[:2]]
+    vae_report(
+        pipe,
+        clips,
+        lambda done, total: steps.append((done, total)),
+        on_trip=lambda clip, _: steps.append((clip.name,)),
+    )
+    assert steps == [("item 0",), (1, 3), ("item 1",), (2, 3), (3, 3)]
+
+
 def test_means_have_intervals_and_clips_have_values(report: dict[str, Any]) -> None:
     assert report["items"] == 3
     for name in MEANS:
@@ -81,7 +94,7 @@ def test_channels_and_grids_belong_to_the_network(report: dict[str, Any]) -> Non
     assert len(report["channels"]["normalised"]["std"]) == 128
     assert sum(report["channels"]["raw"]["share"]) == pytest.approx(1)
     assert list(report["grid"]) == ["32", "16", "8", "4", "2"]
-    assert all(grid["amplitude"] >= 0 for grid in report["grid"].values())
+    assert all(grid["rms"] >= 0 for grid in report["grid"].values())
 
 
 def test_speed_is_counted_in_frames_and_pixels(report: dict[str, Any]) -> None:
@@ -158,7 +171,7 @@ def test_what_cannot_be_read_is_named_and_passed_over(pipe: Pipeline, tmp_path: 
     assert found["skipped"].keys() == {"broken.mp4", "short.mp4", "tiny.mp4"}
     assert "damaged or not a video" in found["skipped"]["broken.mp4"]
     assert "at least 9 frames of 32 x 32" in found["skipped"]["short.mp4"]
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]  # the last: fields of one colour
 
 
 def test_a_folder_without_a_video_is_refused(pipe: Pipeline, tmp_path: Path) -> None:

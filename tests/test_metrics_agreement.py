@@ -1,6 +1,8 @@
 """Agreement with depth, edges, tracks, masks and events: on what the toybox knows of its clips,
 and on what becomes of it."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -54,6 +56,19 @@ def test_depth_agrees_whatever_its_scale_and_shift(known: Truth) -> None:
     assert depth_error(3 * known.depth + 2, known.depth) == pytest.approx(0, abs=1e-6)
     away = known.depth + 2  # a camera that stands away from the origin: depth is positive
     assert relative_depth_error(3 * away - 1, away) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("error", [depth_error, relative_depth_error])
+def test_frames_without_known_depth_are_left_out(
+    known: Truth, error: Callable[[Tensor, Tensor], float]
+) -> None:
+    away = known.depth + 2
+    found = away + 0.1 * noise(away)
+    partly = away.clone()
+    partly[0] = torch.inf
+    assert error(found, partly) == pytest.approx(error(found[1:], away[1:]))
+    with pytest.raises(ValueError, match="no true depth is known"):
+        error(found, torch.full_like(away, torch.inf))
 
 
 def test_the_error_of_depth_grows_with_noise_and_is_about_1_for_any_other_depth(

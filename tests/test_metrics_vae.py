@@ -181,6 +181,16 @@ def test_a_grid_is_found_at_its_period(period: int, axis: int) -> None:
     assert max(others) < 4
 
 
+@pytest.mark.parametrize("period", PERIODS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_grid_on_either_diagonal_is_found(period: int, sign: int) -> None:
+    place = torch.arange(128)
+    angle = 2 * torch.pi * (place[:, None] + sign * place) / period
+    decibels, rms = grid_peaks(flat() + 2 * LEVEL * torch.cos(angle))[period]
+    assert decibels > 20
+    assert rms == pytest.approx(2.0 if period == 2 else 2**0.5, rel=0.1)
+
+
 def test_fields_off_the_grid_of_periods_are_refused() -> None:
     with pytest.raises(SizeError, match="multiples of 64, got 96 x 96"):
         grid_peaks(flat()[..., :96, :96])

@@ -55,23 +55,26 @@ class Adherence:
         self.recogniser = recogniser
         self.round_trip = round_trip
         self._ledgers: dict[str, Ledger] = {}
-        self._true: dict[tuple[object, ...], dict[str, Reading]] = {}
+        self._seen: set[object] = set()
 
     def see(self, shown: Shown) -> None:
-        """Read a clip, and, the first time it is asked for, the true clip of its scene."""
+        """Read a clip, and, the first time its scene is asked for, the true clip."""
         question = shown.question
         groups = ["clips", question.wording]
         groups.append(KINDS[not question.item.scene.held_out])
         found = match(question, self.recogniser.read(shown.frames, shown.frame_rate))
         for group in groups:
             self._ledger(group).add(question, found)
-        for name, reading in self._read_true(shown).items():
-            self._ledger(name).add(question, match(question, reading))
+        if shown.scene_key not in self._seen:
+            self._seen.add(shown.scene_key)
+            for name, reading in self._read_true(shown).items():
+                self._ledger(name).add(question, match(question, reading))
 
     def result(self) -> dict[str, Any]:
         """By what is asked: hits, total, rate, low and high (95 %), the part that was unsure and
         the part that guessing finds; for "clips" and the groups they fall into, for the pairs
-        that no training scene holds and all others, for the true clips and their round trips."""
+        that no training scene holds and all others, for the true clips and their round trips,
+        each of which is counted once. Guessing is of facts whose actors are known."""
         tables = {name: ledger.table() for name, ledger in self._ledgers.items()}
         groups = ("clips", "true_clips", "round_trips")
         own = {name: tables.pop(name) for name in groups if name in tables}
@@ -83,14 +86,11 @@ class Adherence:
         return self._ledgers.setdefault(name, Ledger())
 
     def _read_true(self, shown: Shown) -> dict[str, Reading]:
-        key = (shown.question.item.index, shown.size, shown.frame_rate)
-        if key not in self._true:
-            frames, rate = shown.true_frames, shown.frame_rate
-            self._true[key] = {"true_clips": self.recogniser.read(frames, rate)}
-            if self.round_trip is not None:
-                through = self.recogniser.read(self.round_trip(frames), rate)
-                self._true[key]["round_trips"] = through
-        return self._true[key]
+        frames, rate = shown.true_frames, shown.frame_rate
+        found = {"true_clips": self.recogniser.read(frames, rate)}
+        if self.round_trip is not None:
+            found["round_trips"] = self.recogniser.read(self.round_trip(frames), rate)
+        return found
 
 
 def match(question: Question, reading: Reading) -> Found:
@@ -181,7 +181,11 @@ class Ledger:
 
 
 def chance(name: str) -> float:
-    """Of finding a fact by guessing among the names for it; of two actors one is in front."""
+    """Of finding a fact by guessing among the names for it; of two actors one is in front.
+
+    It takes for granted which actor is meant. `match` may choose between two orders, so the facts
+    of two actors are guessed more often than this says.
+    """
     return 1 / 2 if name == "depth" else 1 / len(NAMES[name])
 
 

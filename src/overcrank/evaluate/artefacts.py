@@ -15,27 +15,33 @@ class Artefacts:
 
     def __init__(self) -> None:
         self.total = 0
+        self.seen: set[object] = set()
         self.found: dict[str, list[int]] = {name: [] for name in ARTEFACTS}
         self.alarms: dict[str, list[int]] = {name: [] for name in ARTEFACTS}
 
     def see(self, shown: Shown) -> None:
-        """Look at a clip and at the true one."""
+        """Look at a clip and, the first time, at the true one."""
         item = shown.question.item
         self.total += 1
-        for places, frames in ((self.found, shown.frames), (self.alarms, shown.true_frames)):
+        looked_at = [(self.found, shown.frames)]
+        if shown.scene_key not in self.seen:
+            self.seen.add(shown.scene_key)
+            looked_at.append((self.alarms, shown.true_frames))
+        for places, frames in looked_at:
             for name in wrong_with(frames, shown.frame_rate, item.scene):
                 places[name].append(item.index)
 
     def result(self) -> dict[str, Any]:
         """`clips` and `true_clips`: rates by name. `items`: in which items of the benchmark."""
         return {
-            "clips": self._rates(self.found),
-            "true_clips": self._rates(self.alarms),
+            "clips": _rates(self.found, self.total),
+            "true_clips": _rates(self.alarms, len(self.seen)),
             "items": {name: items for name, items in self.found.items() if items},
         }
 
-    def _rates(self, found: dict[str, list[int]]) -> dict[str, dict[str, float]]:
-        return {name: Rate(len(items), self.total).to_dict() for name, items in found.items()}
+
+def _rates(found: dict[str, list[int]], total: int) -> dict[str, dict[str, float]]:
+    return {name: Rate(len(items), total).to_dict() for name, items in found.items()}
 
 
 def wrong_with(frames: Tensor, frame_rate: float, scene: Scene) -> list[str]:

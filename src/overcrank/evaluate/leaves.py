@@ -1,6 +1,7 @@
 """The numbers in a report, found whatever their place: rates, means and plain ones.
 
-A rate is {"hits", "total", "rate", "low", "high"}, a mean {"mean", "low", "high", "n", ...}.
+A rate is {"hits", "total", "rate", "low", "high"}, a mean {"mean", "low", "high", "n", ...}; that
+of one value has no low and high.
 """
 
 from collections.abc import Iterator
@@ -49,8 +50,8 @@ def leaf(value: Any, path: tuple[str, ...]) -> Leaf | None:
     """`value` as a number, or None if it is not one."""
     if isinstance(value, dict) and {"rate", "low", "high", "total"} <= value.keys():
         return Leaf(path, value["rate"], value["low"], value["high"], value["total"], is_rate=True)
-    if isinstance(value, dict) and {"mean", "low", "high", "n"} <= value.keys():
-        return Leaf(path, value["mean"], value["low"], value["high"], value["n"])
+    if isinstance(value, dict) and {"mean", "n"} <= value.keys():
+        return Leaf(path, value["mean"], value.get("low"), value.get("high"), value["n"])
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Leaf(path, value)
     return None

@@ -62,16 +62,19 @@ class Permanence:
         self.left_out = 0
         self.total = 0
         self.clips, self.true_clips = _Kept(), _Kept()
+        self._seen: set[object] = set()
 
     def see(self, shown: Shown) -> None:
-        """Read both ends of a clip and of the true one."""
+        """Read both ends of a clip and, the first time, of the true one."""
         count = window(len(shown.frames), shown.frame_rate)
         if not stays(shown.question.item.scene, shown.size, shown.frame_rate, count):
             self.left_out += 1
             return
         self.total += 1
-        for kept, frames in ((self.clips, shown.frames), (self.true_clips, shown.true_frames)):
-            kept.add(*self._ends(frames, shown.frame_rate, count))
+        self.clips.add(*self._ends(shown.frames, shown.frame_rate, count))
+        if shown.scene_key not in self._seen:
+            self._seen.add(shown.scene_key)
+            self.true_clips.add(*self._ends(shown.true_frames, shown.frame_rate, count))
 
     def result(self) -> dict[str, Any]:
         """`clips` and `true_clips`: of each fact, how often it is `kept` where that can be told,

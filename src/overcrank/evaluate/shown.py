@@ -52,6 +52,11 @@ class Shown:
         """Frames, height and width of the clip."""
         return ClipSize(*self.frames.shape[:3])
 
+    @property
+    def scene_key(self) -> tuple[int, ClipSize, float]:
+        """Of its true clip: a report counts that once, however often its scene is asked for."""
+        return self.question.item.index, self.size, self.frame_rate
+
     @cached_property
     def true_frames(self) -> Tensor:
         """The scene itself, rendered in the same size: uint8 (F, H, W, 3)."""

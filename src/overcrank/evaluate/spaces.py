@@ -49,16 +49,22 @@ class Space:
         """Of one clip, uint8 (F, H, W, 3): (N,), float64."""
         with torch.no_grad():
             features_N = self.look(frames, frame_rate).double()
-        if features_N.shape != (self.width,) or not features_N.isfinite().all():
+        if features_N.shape != (self.width,):
             raise ModelError(
-                f"the feature network {self.name} must give {self.width} finite numbers a clip, "
-                f"got {tuple(features_N.shape)} for a clip of {tuple(frames.shape)}: mend it"
+                f"the feature network {self.name} must give {self.width} numbers a clip, got "
+                f"{tuple(features_N.shape)} for a clip of {tuple(frames.shape)}: mend it"
+            )
+        lost = int((~features_N.isfinite()).sum())
+        if lost:
+            raise ModelError(
+                f"the feature network {self.name} must give finite numbers, got {lost} of "
+                f"{self.width} that are not for a clip of {tuple(frames.shape)}: mend it"
             )
         return features_N
 
 
 def open_space(source: str, size: ClipSize, frame_rate: float) -> Space:
-    """By name, or by the path of a Python file; tried on a blank clip of that size.
+    """By name, or by the path of a Python file; tried on a grey and a random clip of that size.
 
     Such a file is run as it is, and belongs to whoever names it. It defines `features(video)`:
     float32 (B, 3, F, H, W) in [-1, 1] -> (B, N). ModelError if a network is not there, is not
@@ -86,7 +92,10 @@ def open_space(source: str, size: ClipSize, frame_rate: float) -> Space:
     blank = torch.full((size.frames, size.height, size.width, 3), 128, dtype=torch.uint8)
     with torch.no_grad():
         space = Space(name, digest, len(look(blank, frame_rate)), look)
-    space.features(blank, frame_rate)
+    dice = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, blank.shape, dtype=torch.uint8, generator=dice)
+    for clip in (blank, noise):
+        space.features(clip, frame_rate)
     return space
 
 

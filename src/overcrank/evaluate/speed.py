@@ -54,9 +54,7 @@ def trade(
     one point of the plot each. All captions are about one actor."""
     whole = studio.own_size
     half = ClipSize(whole.frames, _half(whole.height), _half(whole.width))
-    settings = [(whole, setting) for setting in _settings(studio.setting)] + [
-        (half, studio.setting)
-    ]
+    settings = [(whole, setting) for setting in settings_of(studio)] + [(half, studio.setting)]
     points = []
     for place, (size, setting) in enumerate(settings):
         found, factors = Ledger(), []
@@ -80,13 +78,21 @@ def trade(
     return points
 
 
-def _settings(own: Setting) -> list[Setting]:
-    """The own one; then fewer and more steps, with the own guidance and without."""
-    return [own] + [
+def settings_of(studio: Studio) -> list[Setting]:
+    """The own one; then fewer and more steps, with the own guidance and without. No two of them
+    are the same, also where None is the model's own number."""
+    own, defaults = studio.setting, studio.pipe.model.defaults
+    found: dict[tuple[int, float], Setting] = {}
+    others = [
         replace(own, steps=steps, guidance=guidance)
         for steps in STEPS
         for guidance in (own.guidance, 1.0)
     ]
+    for each in (own, *others):
+        steps = defaults.steps if each.steps is None else each.steps
+        guidance = defaults.guidance if each.guidance is None else each.guidance
+        found.setdefault((steps, guidance), each)
+    return list(found.values())
 
 
 def _half(side: int) -> int:

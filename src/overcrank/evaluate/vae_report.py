@@ -63,19 +63,20 @@ def vae_report(
     """Means over clips with their intervals, values of each clip, and what belongs to the network.
 
     Clips that cannot be read are named in `skipped`; raises MediaError if that is all of them.
-    Without `features` there is no perceptual distance.
+    Without `features` there is no perceptual distance. `on_clip` hears of each clip that is done
+    or skipped, and, as one more, of the fields of one colour.
     """
     named: list[dict[str, Any]] = []
     seams: dict[str, list[float]] = {"tiles": [], "chunks": []}
     skipped, normalised, raw = {}, Channels(), Channels()
+    parts = len(clips) + 1
     for number, source in enumerate(clips):
         try:
             clip = source.open()
         except MediaError as error:
             skipped[source.name] = str(error)
+            on_clip(number + 1, parts)
             continue
-        finally:
-            on_clip(number + 1, len(clips))
         there = trip(pipe, clip.frames)
         named.append({"name": clip.name, **_measured(clip, there, features)})
         normalised.add(there.latent_BCTHW)
@@ -84,16 +85,19 @@ def vae_report(
             for name, value in _seams(pipe, there):
                 seams[name].append(value)
         on_trip(clip, as_frames(there.output_BCFHW))
+        on_clip(number + 1, parts)
     if not named:
         first = next(iter(skipped.values()), "no clips at all")
         raise MediaError(f"no clip could be measured, got {len(skipped)}; the first: {first}")
+    grid = flat_field(pipe)
+    on_clip(parts, parts)
     numbers = dict.fromkeys(n for each in named for n in each if n not in ("name", "size"))
     means = {n: mean_of([each[n] for each in named if n in each]) for n in numbers}
     return {
         "items": len(named),
         **{name: mean for name, mean in means.items() if "seconds" not in name},
         "seams": {name: mean_of(values) for name, values in seams.items() if values},
-        "grid": flat_field(pipe),
+        "grid": grid,
         "speed": _speed(named),
         "channels": {"normalised": normalised.result(), "raw": raw.result()},
         "skipped": skipped,
@@ -134,7 +138,7 @@ def flat_field(pipe: Pipeline) -> dict[str, dict[str, float]]:
             output_BCFHW = _decode(pipe, pipe.vae.encode(video))
         fields.append(output_BCFHW[..., MARGIN:-MARGIN, MARGIN:-MARGIN])
     peaks = grid_peaks(torch.cat(fields))
-    return {str(p): {"decibels": peak, "amplitude": a} for p, (peak, a) in peaks.items()}
+    return {str(p): {"decibels": peak, "rms": rms} for p, (peak, rms) in peaks.items()}
 
 
 def _decode(pipe: Pipeline, latent_BCTHW: Tensor) -> Tensor:

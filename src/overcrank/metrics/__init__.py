@@ -5,7 +5,7 @@ from overcrank.metrics.frechet import check_enough, clips_needed, frechet, frech
 from overcrank.metrics.mobilenet import load_features
 from overcrank.metrics.perceptual import Features, perceptual_distance
 from overcrank.metrics.pixels import psnr
-from overcrank.metrics.rates import Rate, difference, mean_of, wilson
+from overcrank.metrics.rates import Rate, difference, mean_of, student, wilson
 from overcrank.metrics.wavelet import haar3d
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "moments",
     "perceptual_distance",
     "psnr",
+    "student",
     "wilson",
 ]

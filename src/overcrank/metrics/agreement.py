@@ -37,13 +37,12 @@ def depth_error(found_FHW: Tensor, true_FHW: Tensor) -> float:
     perfect, about 1 a depth that has nothing to do with the true one.
 
     From each frame its median is subtracted, and the mean absolute deviation from that divides it.
-    Places whose true depth is not finite are left out; what was found there must be finite where
-    the truth is. Source: Ranftl et al., "Towards Robust
-    Monocular Depth Estimation", arXiv:1907.01341, equations 5 and 6.
+    Places whose true depth is not finite are left out, and so are frames without any other; what
+    was found must be finite where the truth is. Raises ValueError if no depth is known. Source:
+    Ranftl et al., "Towards Robust Monocular Depth Estimation", arXiv:1907.01341, equations 5 and 6.
     """
     errors = []
-    for found_HW, true_HW in zip(found_FHW, true_FHW, strict=True):
-        known_HW = true_HW.isfinite()
+    for found_HW, true_HW, known_HW in _known(found_FHW, true_FHW, true_FHW.isfinite()):
         found, true = _standard(found_HW[known_HW]), _standard(true_HW[known_HW])
         errors.append((found - true).abs().mean())
     return float(torch.stack(errors).mean())
@@ -51,10 +50,11 @@ def depth_error(found_FHW: Tensor, true_FHW: Tensor) -> float:
 
 def relative_depth_error(found_FHW: Tensor, true_FHW: Tensor) -> float:
     """AbsRel: mean of |found - true| / true over places of known, positive depth, after the scale
-    and shift of each frame that fit best in squares (Ranftl et al., equation 4)."""
+    and shift of each frame that fit best in squares (Ranftl et al., equation 4). Frames without
+    such places are left out; raises ValueError if no frame has any."""
     errors = []
-    for found_HW, true_HW in zip(found_FHW, true_FHW, strict=True):
-        known_HW = true_HW.isfinite() & (true_HW > 0)
+    positive_FHW = true_FHW.isfinite() & (true_FHW > 0)
+    for found_HW, true_HW, known_HW in _known(found_FHW, true_FHW, positive_FHW):
         found, true = found_HW[known_HW].double(), true_HW[known_HW].double()
         columns = torch.stack([found, torch.ones_like(found)], 1)
         fit = torch.linalg.lstsq(columns, true[:, None], driver="gelsd").solution
@@ -71,7 +71,7 @@ def edge_match(found_FHW: Tensor, true_FHW: Tensor, tolerance: int = 1) -> Match
 @dataclass(frozen=True, slots=True)
 class TrackError:
     """`pixels` is the mean distance of points from where they should be, in pixels of the clip;
-    `within` the part of them at most 1, 2, 4, 8, 16 pixels off if the frame were 256 pixels wide
+    `within` the part of them less than 1, 2, 4, 8, 16 pixels off if the frame were 256 pixels wide
     and high; `average` their mean, in [0, 1]."""
 
     pixels: float
@@ -120,6 +120,16 @@ def event_match(found: Sequence[float], true: Sequence[float], tolerance: float 
         else:
             k += 1
     return Match(*(hits / len(each) if each else float(not hits) for each in (found, true)))
+
+
+def _known(
+    found_FHW: Tensor, true_FHW: Tensor, known_FHW: Tensor
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The frames in which something is known."""
+    if not known_FHW.any():
+        raise ValueError("no true depth is known in any frame: give one that is finite, above 0")
+    frames = zip(found_FHW, true_FHW, known_FHW, strict=True)
+    return [frame for frame in frames if frame[2].any()]
 
 
 def _standard(values: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ ROUNDING = 1 / 12
 def grid_peaks(video_BCFHW: Tensor) -> dict[int, tuple[float, float]]:
     """By period p in pixels: how strong a grid of that period is, in dB and in 255ths.
 
-    The decibels compare the mean power at the frequencies (1 / p, 0), (0, 1 / p) and (1 / p, 1 / p)
-    with the median power of those around, and at least with that of rounding: near 0 without a
-    grid. The amplitude is the root of the power that the peaks have in all. A pattern that is
-    no sine has harmonics, which are peaks of periods below its own.
+    The decibels compare the mean power at the frequencies (1 / p, 0), (0, 1 / p), (1 / p, 1 / p)
+    and (1 / p, -1 / p) with the median power of those around, and at least with that of rounding:
+    near 0 without a grid. The strength in 255ths is the root mean square of what the peaks make
+    together. A pattern that is no sine has harmonics, which are peaks of periods below its own.
 
     Pixels in [-1, 1] of flat fields; height and width are a multiple of 64.
     """
@@ -37,15 +37,17 @@ def grid_peaks(video_BCFHW: Tensor) -> dict[int, tuple[float, float]]:
     peaks = {}
     for period in PERIODS:
         row, column = height // period, width // period
-        places = ((row, 0), (0, column), (row, column))
+        places = [(row, 0), (0, column), (row, column)]
+        if period > 2:  # or the two diagonals are one
+            places.append((row, width - column))
         found = torch.stack([power[place] for place in places])
         around = torch.cat([_around(power, *place) for place in places])
         floor = around.median().clamp(min=ROUNDING)
         decibels = 10 * torch.log10(found.mean().clamp(min=ROUNDING) / floor)
         # Each but that of period 2 has a mirror image of the same power.
         mirrored = 1 if period == 2 else 2
-        amplitude = (mirrored * found.sum() / (height * width)).sqrt()
-        peaks[period] = (float(decibels), float(amplitude))
+        rms = (mirrored * found.sum() / (height * width)).sqrt()
+        peaks[period] = (float(decibels), float(rms))
     return peaks
 
 

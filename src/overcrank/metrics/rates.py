@@ -3,12 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-
-import torch
-
-DRAWS = 2000
-"""Of the bootstrap."""
+from functools import cache
+from statistics import NormalDist, fmean, stdev
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +69,46 @@ def difference(
 
 
 def mean_of(values: Sequence[float]) -> dict[str, float]:
-    """mean, n, and low and high, the interval of 95 % of the mean by the bootstrap.
+    """mean, n, and low and high, the interval of 95 % of the mean: mean -+ t s / sqrt(n).
 
-    The percentile interval of `DRAWS` resamples, which are the same in every run. Source: Efron,
-    Annals of Statistics 7 (1979). Raises ValueError without values.
+    s is the standard deviation of the values, t Student's quantile of n - 1 degrees of freedom: it
+    holds the truth 95 times of 100 for any n if values are normal. Of one value there is no
+    interval: mean and n alone. Source: Student, Biometrika 6 (1908), p. 1. Raises ValueError
+    without values.
     """
     if not values:
         raise ValueError("a mean needs at least one value")
-    sample = torch.tensor(values, dtype=torch.float64)
-    dice = torch.Generator().manual_seed(0)
-    picks = torch.randint(len(sample), (DRAWS, len(sample)), generator=dice)
-    low, high = sample[picks].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return {
-        "mean": float(sample.mean()),
-        "low": float(low),
-        "high": float(high),
-        "n": len(values),
-    }
+    mean, count = fmean(values), len(values)
+    if count == 1:
+        return {"mean": mean, "n": 1}
+    reach = student(count - 1) * stdev(values) / math.sqrt(count)
+    return {"mean": mean, "low": mean - reach, "high": mean + reach, "n": count}
+
+
+@cache
+def student(degrees: int, confidence: float = 0.95) -> float:
+    """The t that a variable of Student's distribution stays within with that probability.
+
+    Found by halving the angle atan(t / sqrt(degrees)), in which that probability is a finite sum.
+    Source: Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        if _within(angle, degrees) < confidence:
+            low = angle
+        else:
+            high = angle
+    return math.sqrt(degrees) * math.tan(low)
+
+
+def _within(angle: float, degrees: int) -> float:
+    """The probability of -t to t, with t = sqrt(degrees) tan(angle)."""
+    odd, cosine = degrees % 2, math.cos(angle)
+    term = cosine if odd else 1.0
+    total = term if degrees > 1 else 0.0
+    for n in range(2 + odd, degrees, 2):
+        term *= (n - 1) / n * cosine**2
+        total += term
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if odd else total
