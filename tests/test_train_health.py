@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from overcrank.errors import RequestError
 from overcrank.pages import Curve, figure
+from overcrank.train.config import read_config
 from overcrank.train.health import Band, entry, guess, part_seen, reference, remarks
+from overcrank.train.report import FILE, write_report
 from overcrank.transformer import PRESETS, Transformer
 
+CONFIG = read_config("nano-transformer").model_dump(mode="json")
 BAND = Band(((100, 1.0, 1.2), (1000, 0.4, 0.6)))
 
 
@@ -79,17 +84,50 @@ def test_runs_with_other_seeds_make_a_band(tmp_path: Path) -> None:
         lines = [{"step": 0, "held_out_64_0.5": 2.0}, {"step": 5, "loss": 1.0}]
         lines.append({"step": 10, "held_out_64_0.5": value})
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert entry(runs) == {"transformer nano": {"held_out_64_0.5": [[10, 0.8, 1.4]]}}
+    reach = 9.9248 * 0.1 * (1 + 1 / 3) ** 0.5  # Student's, of two degrees of freedom
+    band = [[10, round(1.1 - reach, 4), round(1.1 + reach, 4)]]
+    assert entry(runs) == {"transformer nano": {"held_out_64_0.5": band}}
+    with pytest.raises(RequestError, match="runs that differ, got 1"):
+        entry(runs[:1])
 
 
-def test_clips_of_ones_own_have_no_reference() -> None:
-    config = {"kind": "transformer", "preset": "nano"}
-    assert reference({**config, "clips": {"folder": "mine"}}) == {}
-    assert reference({**config, "preset": None}) == {}
+@pytest.mark.parametrize("change", ["seed=7", "vae=other.safetensors", "save_every=9"])
+def test_a_preset_taken_as_it_is_has_a_reference(change: str) -> None:
+    assert reference(read_config("nano-transformer", [change]).model_dump())
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["steps=900", "optim.lr=1e-4", "clips.folder=mine", "latents.0.clips=64", "stages.0.batch=8"],
+)
+def test_other_runs_of_a_preset_have_no_reference(change: str) -> None:
+    assert reference(read_config("nano-transformer", [change]).model_dump()) == {}
+    assert reference(read_config("pocket-transformer").model_dump()) == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_remarked_on(value: float) -> None:
+    bands = {"held_out_64_0.5": BAND}
+    (said,) = remarks({"held_out_64_0.5": value, "held_out_64_0.1": 0.2}, {}, bands, 1000)
+    assert f"held_out_64_0.5 is {value}, which is no finite number" in said
 
 
 def test_a_chart_draws_the_band_as_far_as_the_curve_goes() -> None:
-    points = [(50.0, 1.3), (100.0, 1.1), (200.0, 0.9)]
+    points = [(50.0, 1.3), (100.0, 1.1), (1000.0, 0.9)]
     drawn = figure("Loss", [Curve("0.5", points, band=BAND.points)])
     assert drawn.count("<polygon") == 1
     assert "<polygon" not in figure("Loss", [Curve("0.5", points)])
+    short = [(50.0, 1.3), (99.0, 1.2)]
+    assert "<polygon" not in figure("Loss", [Curve("0.5", short, band=BAND.points)])
+
+
+@pytest.mark.parametrize(("last", "there"), [(100, False), (200, True)])
+def test_a_page_speaks_of_reference_runs_only_where_it_draws_them(
+    tmp_path: Path, last: int, there: bool
+) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    lines = [{"step": step, "held_out_64_0.5": 1.2} for step in (50, last)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_report(tmp_path, "cpu")
+    page = (tmp_path / FILE).read_text()
+    assert ("areas: reference runs" in page, "<polygon" in page) == (there, there)

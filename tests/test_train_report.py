@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from overcrank.pages.curves import Curve, figure, smooth, thin
+from overcrank.pages.curves import Curve, figure, short, smooth, thin, ticks
 from overcrank.train import train
 from overcrank.train.config import RunConfig
 from overcrank.train.report import FILE, MOST_BYTES, write_report
@@ -166,3 +166,25 @@ def test_the_end_of_a_smoothed_curve_is_a_mean_too() -> None:
 def test_a_constant_stays_when_it_is_smoothed() -> None:
     points = [(float(step), 3.0) for step in range(100)]
     assert [value for _, value in smooth(points)] == pytest.approx([3.0] * 100)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((0.0123, "0.0123"), (999.4, "999"), (999.6, "1000"), (-999.6, "-1000")),
+        *((9996, "9996"), (9999.6, "10k"), (12_345, "12.3k"), (999_499, "999k")),
+        *((999_999, "1M"), (3.4e6, "3.4M"), (999.9e6, "1G"), (2e9, "2G"), (float("nan"), "nan")),
+    ],
+)
+def test_numbers_are_short_after_rounding(value: float, text: str) -> None:
+    assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(5.2, 9.7), (2.1, 4.9), (0.11, 0.19), (0.5, 50), (3, 4e5)]
+)
+def test_every_axis_has_marks(low: float, high: float) -> None:
+    for log in (True, False):
+        marks = ticks(low, high, log=log)
+        assert 2 <= len(marks) <= 10
+        assert low <= marks[0] < marks[-1] <= high

@@ -21,7 +21,7 @@ Points = list[tuple[float, float]]
 class Curve:
     """One line: (step, value) pairs, steps rising. A `faint` one has no name in the legend.
 
-    `band` is what is usual: (step, low, high), drawn as far as the curve goes.
+    `band` is what is usual: (step, low, high), drawn as far as the curves of the chart go.
     """
 
     name: str
@@ -29,6 +29,11 @@ class Curve:
     colour: str = "var(--c0)"
     faint: bool = False
     band: Sequence[tuple[float, float, float]] = ()
+
+    def band_within(self, first: float, last: float) -> Sequence[tuple[float, float, float]]:
+        """What there is to draw of the band between two steps; a single point is no area."""
+        inside = [point for point in self.band if first <= point[0] <= last]
+        return inside if len(inside) > 1 else ()
 
 
 def figure(title: str, curves: Sequence[Curve], note: str = "", *, log: bool = True) -> str:
@@ -87,10 +92,13 @@ def thin(points: Points) -> Points:
 
 def short(value: float) -> str:
     """A number in few signs: 0.0123, 12k, 3.4M."""
-    for unit, large in (("M", 1e6), ("k", 1e4)):
-        if abs(value) >= large:
-            return f"{value / (1e6 if unit == 'M' else 1e3):.3g}{unit}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    rounded = abs(float(f"{value:.3g}"))
+    if rounded < 1000 or not math.isfinite(value):
+        return f"{value:.3g}"
+    if abs(round(value)) < 10_000:
+        return f"{value:.0f}"
+    unit, size = next((u, s) for u, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if rounded >= s)
+    return f"{value / size:.3g}{unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ def _line(curve: Curve, scale: _Scale) -> str:
 
 def _band(curve: Curve, scale: _Scale) -> str:
     """As an area, cut off at the edges of the chart."""
-    inside = [(x, low, high) for x, low, high in curve.band if scale.first <= x <= scale.last]
+    inside = curve.band_within(scale.first, scale.last)
     there = [(x, high) for x, _, high in inside] + [(x, low) for x, low, _ in reversed(inside)]
     places = [
         f"{scale.x(x):.1f},{scale.y(min(max(y, scale.low), scale.high)):.1f}" for x, y in there
@@ -160,12 +168,15 @@ def _grid(scale: _Scale) -> Iterator[str]:
 
 
 def ticks(low: float, high: float, *, log: bool) -> list[float]:
-    """Round numbers between `low` and `high`, about five."""
+    """Round numbers between `low` and `high`, about five; a short logarithmic axis has those of a
+    linear one."""
     if log:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         several = len(decades) > 3
         marks = [m * 10.0**d for d in decades for m in ((1,) if several else (1, 2, 5))]
-        return [mark for mark in marks if low <= mark <= high]
+        inside = [mark for mark in marks if low <= mark <= high]
+        if len(inside) > 1:
+            return inside
     rough = (high - low) / 5
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(m * size for m in (1, 2, 5, 10) if m * size >= rough)

@@ -1,7 +1,8 @@
 """Is a held-out number normal? It stands beside those of reference runs, and beside a plain guess.
 
 Reference runs took a shipped preset as it is, on toybox clips, with several seeds; reference.json
-holds their bands, each an `entry` that `examples/reference_bands.py` made of such runs.
+holds their bands, each an `entry` that `examples/reference_bands.py` made of such runs. A run of
+any other steps, clips, rates or sizes has none.
 
 The plain guess knows the spread of the latents and nothing else: if x_0 ~ N(0, 1), the best guess
 of v = n - x_0 from x = (1 - s) x_0 + s n leaves the loss 1 / (s^2 + (1 - s)^2). A network that is
@@ -24,11 +25,17 @@ from typing import Any
 import yaml
 from torch import nn
 
+from overcrank.errors import RequestError
+from overcrank.metrics import student
+from overcrank.train.config import read_config
 from overcrank.transformer import Transformer
 
 FILE = "reference.json"
-WIDTH, AT_LEAST = 3.0, 0.03
-"""Of a band to each side: standard deviations between seeds, and a part of the value."""
+CONFIDENCE, AT_LEAST = 0.99, 0.03
+"""Of a band: how often one more run lies in it; and its least width to each side, as a part of the
+value."""
+FREE = {"seed", "vae", "samples", "precision", "recompute", "shard", "log_every", "save_every"}
+"""What a run may have of its own and still be compared with reference runs."""
 SLACK = 1.25
 """Above this times the plain guess is worse than guessing: clips vary more than the average one."""
 FALLING = 0.98
@@ -71,10 +78,21 @@ def part_seen(network: nn.Module) -> float:
 
 
 def reference(config: Mapping[str, Any]) -> Mapping[str, Band]:
-    """Bands by the name of the number, for runs of a shipped preset on toybox clips; else none."""
-    if config.get("clips") is not None:
+    """Bands by the name of the number, for runs that took a shipped preset as it is; else none.
+
+    What is in `FREE` does not count. `config` has all keys, as in a run's config.yaml.
+    """
+    bands = _stored().get(f"{config['kind']} {config['preset']}", {})
+    if not bands:
         return {}
-    return _stored().get(f"{config['kind']} {config['preset']}", {})
+    shipped = read_config(f"{config['preset']}-{config['kind']}")
+    return bands if _fixed(config) == _fixed(shipped.model_dump()) else {}
+
+
+def _fixed(config: Mapping[str, Any]) -> Any:
+    """What is the same in all runs of a preset, as JSON has it."""
+    kept = {name: value for name, value in config.items() if name not in FREE}
+    return json.loads(json.dumps(kept, default=str))
 
 
 def remarks(
@@ -88,6 +106,14 @@ def remarks(
 
     `before` are the numbers of the evaluation before this one, `part` is what `part_seen` says.
     """
+    said = []
+    lost = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if lost:
+        said.append(
+            f"{_told(lost, numbers)}, which is no finite number: the run has come apart, and needs "
+            "a lower learning rate"
+        )
+    numbers = {name: value for name, value in numbers.items() if name not in lost}
     levels = {name: float(found[1]) for name in numbers if (found := _LEVEL.fullmatch(name))}
     blind = [
         name
@@ -95,7 +121,6 @@ def remarks(
         if numbers[name] > SLACK * guess(level, part)
         and numbers[name] > FALLING * before.get(name, math.inf)
     ]
-    said = []
     if blind:
         said.append(
             f"{_told(blind, numbers)}, and not falling: worse than a guess that knows nothing but "
@@ -133,6 +158,10 @@ def _stored() -> dict[str, dict[str, Band]]:
 
 def entry(runs: Sequence[Path]) -> dict[str, dict[str, list[list[float]]]]:
     """What runs of one preset with different seeds amount to, as an entry of reference.json."""
+    if len(runs) < 2:
+        raise RequestError(
+            f"a band needs runs that differ, got {len(runs)}: train with another seed, too"
+        )
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         for line in (run / "metrics.jsonl").read_text().splitlines():
@@ -153,7 +182,8 @@ def entry(runs: Sequence[Path]) -> dict[str, dict[str, list[list[float]]]]:
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    middle = fmean(values)
-    spread = stdev(values) if len(values) > 1 else 0.0
-    reach = max(WIDTH * spread, AT_LEAST * abs(middle))
+    """Where one more run is to be expected: the mean -+ t s sqrt(1 + 1/n)."""
+    middle, count = fmean(values), len(values)
+    widths = student(count - 1, CONFIDENCE) * math.sqrt(1 + 1 / count)
+    reach = max(widths * stdev(values), AT_LEAST * abs(middle))
     return middle - reach, middle + reach

@@ -115,15 +115,22 @@ def _held_out(points: dict[str, Points], bands: Mapping[str, Band]) -> Iterator[
             by_size[level[1] or ""].append((float(level[2]), curve))
         else:
             title = name.replace("_", " ").capitalize()
-            yield figure(title, [Curve(name, values, band=usual)], USUAL if usual else "")
+            alone = Curve(name, values, band=usual)
+            yield figure(title, [alone], USUAL if _has_area([alone]) else "")
     for size, levels in by_size.items():
         curves = [
             replace(curve, colour=f"var(--l{number % 6})")
             for number, (_, curve) in enumerate(sorted(levels, key=lambda pair: pair[0]))
         ]
-        note = f"fixed noise; {USUAL}" if any(curve.band for curve in curves) else "fixed noise"
+        note = f"fixed noise; {USUAL}" if _has_area(curves) else "fixed noise"
         of = f", {size} pixels" if size else ""
         yield figure(f"Held-out loss by noise level{of}", curves, note)
+
+
+def _has_area(curves: Sequence[Curve]) -> bool:
+    """Whether a band is drawn in a chart of these."""
+    steps = [step for curve in curves for step, _ in curve.points]
+    return any(curve.band_within(min(steps), max(steps)) for curve in curves)
 
 
 def _tiles(config: dict[str, Any], lines: Lines) -> str:
