@@ -55,10 +55,16 @@ def tables(report: Mapping[str, Any]) -> Iterator[str]:
     for path in (
         *(("vae", name) for name in ("psnr", "psnr_actors", "ssim", "perceptual", "flicker")),
         *(("image", "first_frame", name) for name in ("psnr", "below_round_trip", "change_ratio")),
-        *(("image", "keyframes", "last", name) for name in ("psnr", "below_round_trip")),
+        ("image", "first_frame", "facts", "motion"),
         *(("image", "beginning", name) for name in ("psnr", "seam", "seam_vae")),
-        *(("text", "distance", "toybox-FD", name) for name in ("distance", "floor", "coverage")),
-        *(("text", "distance", "transnet-FD", name) for name in ("distance", "floor", "coverage")),
+        *(
+            ("text", "distance", "toybox-FD", name)
+            for name in ("distance", "noise_floor", "coverage")
+        ),
+        *(
+            ("text", "distance", "transnet-FD", name)
+            for name in ("distance", "noise_floor", "coverage")
+        ),
         ("speed", "realtime_factor"),
         ("speed", "peak_memory"),
     ):

@@ -34,9 +34,10 @@ CALLED = {
 """Name of a fact -> what a report calls it. "position" is in front of, or behind, another actor."""
 PAIRED = ("colour", "shape", "motion")
 KINDS = ("held out", "not held out")
+CROWDS = ("one actor", "two actors")
 RELIED_ON = ("colour", "shape", "motion", "actors", "ground", "sky")
 """Facts of which the recogniser is sure in nearly every true clip: those that "all facts" are."""
-ALL_OF = {n: f"all facts, {word}" for n, word in enumerate(("one actor", "two actors"), 1)}
+ALL_OF = {n: f"all facts, {word}" for n, word in enumerate(CROWDS, 1)}
 
 Found = dict[Fact, Answer | None]
 """What the recogniser answers where a fact is asked for; None where there is no such actor."""
@@ -62,6 +63,7 @@ class Adherence:
         question = shown.question
         groups = ["clips", question.wording]
         groups.append(KINDS[not question.item.scene.held_out])
+        groups.append(CROWDS[len(question.item.scene.actors) - 1])
         found = match(question, self.recogniser.read(shown.frames, shown.frame_rate))
         for group in groups:
             self._ledger(group).add(question, found)
@@ -78,7 +80,7 @@ class Adherence:
         tables = {name: ledger.table() for name, ledger in self._ledgers.items()}
         groups = ("clips", "true_clips", "round_trips")
         own = {name: tables.pop(name) for name in groups if name in tables}
-        scenes = {name: tables.pop(name) for name in KINDS if name in tables}
+        scenes = {name: tables.pop(name) for name in (*CROWDS, *KINDS) if name in tables}
         pairs = self._ledger("clips").pairs()
         return {**own, "wordings": tables, "scenes": scenes, "pairs": pairs}
 

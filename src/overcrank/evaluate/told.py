@@ -6,7 +6,8 @@ TOLD = {
     "true clips after the model's autoencoder, and of a model of random weights.",
     "wordings": "Captions as training has them, sentences that it never makes, and words that it "
     "never uses.",
-    "scenes": "Scenes with a pair of attributes that no training scene shows, and the others.",
+    "scenes": "Scenes of one actor and of two; those with a pair of attributes that no training "
+    "scene shows, and the others.",
     "pairs": "Two facts about the same actor, both found.",
     "permanence": "Of clips whose actors stay in view: those that show the same in their first "
     "and in their last second or two.",
