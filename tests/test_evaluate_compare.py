@@ -1,7 +1,5 @@
 """Two reports side by side: what differs by more than chance, and which way is better."""
 
-import contextlib
-import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from command_line import overcrank
 from nano_model import save_nano
-from overcrank.cli import main
 from overcrank.errors import RequestError
 from overcrank.evaluate.compare import changes, read_report, summary, write_comparison
 from overcrank.evaluate.leaves import leaves, shown, span
@@ -18,17 +16,6 @@ from overcrank.evaluate.report import FORMAT_VERSION, recogniser_hash
 from overcrank.evaluate.suites import QUICK, Setting, chosen
 from overcrank.evaluate.tables import blocks
 from overcrank.metrics import Rate, mean_of
-
-
-def overcrank(*words: object) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code
-    assert isinstance(code, int)
-    return code, out.getvalue(), err.getvalue()
 
 
 def report(hits: int, seconds: list[float], factor: list[float]) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """overcrank eval: what the report says, and what is refused."""
 
-import contextlib
-import io
 import json
 import re
 from pathlib import Path
@@ -11,9 +9,9 @@ import PIL.Image
 import pytest
 import torch
 
+from command_line import overcrank
 from nano_model import save_nano
 from overcrank import load
-from overcrank.cli import main
 from overcrank.evaluate import evaluate
 from overcrank.evaluate.directions import listed
 from overcrank.evaluate.fidelity import decibels, frame_change
@@ -21,17 +19,6 @@ from overcrank.evaluate.leaves import PARTS, leaves
 from overcrank.evaluate.page import write_page
 from overcrank.evaluate.suites import chosen
 from overcrank.media import read_frames, write_mp4
-
-
-def overcrank(*words: object) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code
-    assert isinstance(code, int)
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

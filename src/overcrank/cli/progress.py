@@ -1,7 +1,6 @@
 """The stages of a run on the terminal, while it goes on."""
 
 import sys
-from contextlib import nullcontext
 from time import monotonic
 from typing import Any, Self
 
@@ -70,16 +69,18 @@ class PartBars(bars.Progress):
         self.update(self._places[name], completed=event["done"])
 
 
-class PartLines(nullcontext[None]):
+class PartLines:
     """A line every few seconds, and at the end of each part, where nobody watches."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__()
         self._console = console
         self._said = 0.0
 
-    def __enter__(self) -> Self:  # type: ignore[override]
+    def __enter__(self) -> Self:
         return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def show(self, event: dict[str, Any]) -> None:
         now, done, total = monotonic(), event["done"], event["total"]

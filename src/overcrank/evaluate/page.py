@@ -45,7 +45,9 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "speed" in report:
         factor = report["speed"]["realtime_factor"]["median"]
         found.append(("realtime factor, median", short(factor)))
-        found.append(("peak memory", f"{report['speed']['peak_memory'] / 1e6:,.0f} MB"))
+        found.append(
+            ("peak memory, whole evaluation", f"{report['speed']['peak_memory'] / 1e6:,.0f} MB")
+        )
     return found
 
 

@@ -83,7 +83,9 @@ class Setting:
     @classmethod
     def read(cls, text: str) -> "Setting":
         """Of MODEL, MODEL:STEPS or MODEL:STEPS:GUIDANCE."""
-        model, steps, guidance = _SETTING.fullmatch(text).groups()  # type: ignore[union-attr]
+        found = _SETTING.fullmatch(text)
+        assert found is not None  # any text is at least a model's name
+        model, steps, guidance = found.groups()
         return cls(
             model=model,
             steps=None if steps is None else int(steps),
