@@ -1,5 +1,6 @@
 """The transformer learns from cached latents, and caches are made of what they say."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,16 @@ def test_crops_know_where_actors_are() -> None:
     covered = [crops[step].actors.float().mean().item() for step in range(8)]
     assert crops[0].actors.shape == crops[0].frames.shape[:-1]
     assert 0.1 < sum(covered) / len(covered) < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_learn_the_same(cache: tuple[Path, LatentCache]) -> None:
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        objective = transformer_objective(cache[1], compile=compiled)
+        loss, _ = objective.loss(objective.data()[0], torch.Generator().manual_seed(1))
+        loss.backward()
+        found.append((loss.detach(), objective.module.proj_out.weight.grad))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
@@ -33,6 +34,10 @@ class Batch:
     """Of the 9 frames from the last key frame on, encoded alone; empty where there is none."""
     reference_BCTHW: Tensor = NOTHING
     """Of the clip's control; empty where there is none."""
+
+
+TEXT_GRAIN = 16
+"""Texts are padded to a multiple of this many tokens, so that batches have few shapes."""
 
 
 class LatentBatches(Dataset[Batch]):
@@ -90,20 +95,22 @@ def collate(
     voices: Sequence[int],
     dropped: Sequence[bool],
 ) -> Batch:
-    """Clips `picks`, each with caption number `voice` (modulo), padded to the longest text."""
+    """Clips `picks`, each with caption number `voice` (modulo), texts padded alike."""
     clips = [cache[pick] for pick in picks]
     texts = [
         cache.empty_LD if drop else clip.texts[voice % len(clip.texts)]
         for clip, voice, drop in zip(clips, voices, dropped, strict=True)
     ]
     lengths = torch.tensor([len(text) for text in texts])
+    text_BLD = pad_sequence(texts, batch_first=True)
+    text_BLD = F.pad(text_BLD, (0, 0, 0, -text_BLD.shape[1] % TEXT_GRAIN))
     latent_BCTHW = torch.stack([clip.latent_CTHW[:, :frames] for clip in clips])
     return Batch(
         latent_BCTHW,
         torch.stack([clip.actors_THW[:frames] for clip in clips]),
         torch.tensor([clip.frame_rate for clip in clips]),
-        pad_sequence(texts, batch_first=True),
-        torch.arange(int(lengths.max())) < lengths[:, None],
+        text_BLD,
+        torch.arange(text_BLD.shape[1]) < lengths[:, None],
         torch.stack([clip.keys_KCHW for clip in clips]),
         torch.stack([clip.key_frames_K for clip in clips]),
         torch.arange(latent_BCTHW[0, 0].numel()).repeat(len(clips), 1),

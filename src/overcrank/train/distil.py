@@ -26,6 +26,7 @@ from overcrank.data.latents import LatentCache
 from overcrank.flow import Schedule, data_from, mix, shifted_logit_normal, velocity
 from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
+from overcrank.train.compiled import compile_stages
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, Tokens
 from overcrank.train.transformer import latent_batches, made_with
@@ -53,6 +54,8 @@ class DistilObjective:
         for network in (self.teacher, self.module):
             hardware.place(network)
         self.module.train()
+        for network in (teacher, student, shadow) if config.compile else ():
+            compile_stages(network)
         levels = tuple(config.distil.levels)
         schedule = Schedule(kind="shifted", levels=levels)
         self.sigmas = schedule.sigmas(len(levels), tokens=1, end=config.distil.end).tolist()

@@ -34,7 +34,8 @@ FILE = "reference.json"
 CONFIDENCE, AT_LEAST = 0.99, 0.03
 """Of a band: how often one more run lies in it; and its least width to each side, as a part of the
 value."""
-FREE = {"seed", "vae", "samples", "precision", "recompute", "shard", "log_every", "save_every"}
+FREE = {"seed", "vae", "samples", "precision", "recompute", "compile", "shard"}
+FREE |= {"log_every", "save_every"}
 """What a run may have of its own and still be compared with reference runs."""
 SLACK = 1.25
 """Above this times the plain guess is worse than guessing: clips vary more than the average one."""

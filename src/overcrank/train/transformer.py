@@ -16,6 +16,7 @@ from overcrank.data.batches import Batch, LatentBatches, collate
 from overcrank.data.latents import LatentCache
 from overcrank.runtime import Hardware
 from overcrank.shapes import ClipSize
+from overcrank.train.compiled import compile_stages
 from overcrank.train.config import RunConfig
 from overcrank.train.given import Given, draw_levels, flow_loss
 from overcrank.train.loop import on_device
@@ -43,6 +44,8 @@ class TransformerObjective:
         self.module: Transformer = start_transformer(config, hardware)
         hardware.place(self.module)
         self.module.train()
+        if config.compile:
+            compile_stages(self.module)
 
     def data(self) -> Dataset[Batch]:
         """Batch number `step`."""
