@@ -17,7 +17,10 @@ from overcrank.toybox.figures import (
     render_figures,
     sample_figure_scene,
 )
+from overcrank.toybox.voices import say, say_figures, tells_a_story
 
+SAID_OTHERWISE = 0.4
+"""The share of captions whose words and sentences are those of `voices`."""
 MASK_SIDE = 64
 """Masks are made no smaller than this, then enlarged."""
 
@@ -79,10 +82,14 @@ class World:
         return mask_FHW.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
     def caption(self, scene: Scene | FigureScene, voice: int) -> str:
-        """One sentence; another `voice` says it otherwise."""
+        """One sentence; another `voice` says it otherwise, `SAID_OTHERWISE` of them in words and
+        forms that `caption` does not have."""
+        stage = scene if isinstance(scene, Scene) else scene.stage
+        dice = random.Random(f"overcrank voice {stage.seed} {voice}")
+        otherwise = dice.random() < SAID_OTHERWISE and not tells_a_story(scene)
         if isinstance(scene, Scene):
-            return caption(scene, voice)
-        return caption_figures(scene, voice)
+            return say(scene, voice) if otherwise else caption(scene, voice)
+        return say_figures(scene, voice) if otherwise else caption_figures(scene, voice)
 
     def _pack(self) -> FigurePack:
         if self.pack is None:
