@@ -20,6 +20,7 @@ from overcrank.toybox.figures import (
     render_figures,
     sample_figure_scene,
 )
+from overcrank.toybox.stories import sample_figure_story, sample_story
 from overcrank.toybox.voices import say, say_figures
 
 SMALL = ClipSize(9, 32, 64)
@@ -82,6 +83,22 @@ def test_figures_come_as_often_as_asked_and_by_the_seed() -> None:
     assert world.scene(solid, "train") == sample_scene(solid)
 
 
+def test_stories_come_as_often_as_asked_and_leave_the_others_as_they_are() -> None:
+    plain, told = World(PACK, 0.5), World(PACK, 0.5, stories=0.25)
+    kept = [plain.scene(seed, "train") == told.scene(seed, "train") for seed in range(400)]
+    assert 270 < sum(kept) < 330
+    every = World(PACK, 0.5, stories=1.0)
+    assert not any(plain.scene(seed, "train") == every.scene(seed, "train") for seed in range(50))
+    assert World(stories=1.0).scene(3, "test") == sample_story(3, "test")
+    assert World(PACK, 1.0, stories=1.0).scene(3, "test") == sample_figure_story(3, PACK, "test")
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_of_stories_that_cannot_be_is_refused(share: float) -> None:
+    with pytest.raises(RequestError, match=f"{share}"):
+        World(stories=share)
+
+
 @pytest.mark.parametrize(("pack", "share"), [(None, 0.1), (PACK, -0.1), (PACK, 1.1)])
 def test_a_share_that_cannot_be_is_refused(pack: FigurePack | None, share: float) -> None:
     with pytest.raises(RequestError, match=f"{share}"):
@@ -104,7 +121,8 @@ def test_the_name_tells_worlds_apart() -> None:
         World(replace(PACK, kinds=("thing", "walker")), 0.25),
         World(replace(PACK, pictures_NHWC=PACK.pictures_NHWC // 2), 0.25),
     ]
-    assert len({name, *(world.name for world in others)}) == 5
+    others += [World(PACK, 0.25, stories=0.1), World(PACK, 0.25, stories=0.2), World(stories=0.1)]
+    assert len({name, *(world.name for world in others)}) == 8
     assert World(make_pack(), 0.25).name == name
 
 

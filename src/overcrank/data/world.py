@@ -1,4 +1,4 @@
-"""What clips of the toybox show in training: solids, and figures if there is a pack of them."""
+"""What clips of the toybox show in training: solids, figures of a pack, stories in two steps."""
 
 import hashlib
 import random
@@ -17,6 +17,7 @@ from overcrank.toybox.figures import (
     render_figures,
     sample_figure_scene,
 )
+from overcrank.toybox.stories import sample_figure_story, sample_story
 from overcrank.toybox.voices import say, say_figures, tells_a_story
 
 SAID_OTHERWISE = 0.4
@@ -27,14 +28,18 @@ MASK_SIDE = 64
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Scenes of solids and, with probability `figures`, of figures of `pack`."""
+    """Scenes of solids and, with probability `figures`, of figures of `pack`; with probability
+    `stories`, either in two steps."""
 
     pack: FigurePack | None = None
     figures: float = 0.0
+    stories: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.figures <= 1:
             raise RequestError(f"the share of figures lies in 0 to 1, got {self.figures}: try 0.25")
+        if not 0 <= self.stories <= 1:
+            raise RequestError(f"the share of stories lies in 0 to 1, got {self.stories}: try 0.25")
         if self.figures > 0 and self.pack is None:
             raise RequestError(
                 f"figures need a pack: got a share of {self.figures} and no pack: build one as "
@@ -44,18 +49,21 @@ class World:
     @property
     def name(self) -> str:
         """Worlds of one name show the same scenes for the same seeds."""
+        stories = f", {100 * self.stories:g}% stories" if self.stories else ""
         if self.pack is None or self.figures == 0:
-            return "solids"
+            return f"solids{stories}"
         digest = hashlib.sha256(self.pack.pictures_NHWC.numpy().tobytes())
         digest.update(repr((self.pack.names, self.pack.kinds)).encode())
-        return f"solids, {100 * self.figures:g}% figures of {digest.hexdigest()[:8]}"
+        return f"solids, {100 * self.figures:g}% figures of {digest.hexdigest()[:8]}{stories}"
 
     def scene(self, seed: int, split: str = "train") -> Scene | FigureScene:
-        """The scene of a seed; one with solids is `sample_scene(seed)`."""
+        """The scene of a seed; one of solids without a story is `sample_scene(seed)`."""
         dice = random.Random(f"overcrank world {split} {seed}")
-        if self.pack is not None and dice.random() < self.figures:
-            return sample_figure_scene(seed, self.pack, split)
-        return sample_scene(seed, split=split)
+        figures, story = dice.random() < self.figures, dice.random() < self.stories
+        if figures and self.pack is not None:
+            sample = sample_figure_story if story else sample_figure_scene
+            return sample(seed, self.pack, split)
+        return sample_story(seed, split) if story else sample_scene(seed, split=split)
 
     def render(
         self, scene: Scene | FigureScene, size: ClipSize, rate: float, start: float = 0.0

@@ -2,7 +2,7 @@
 
 import random
 
-from overcrank.toybox.scene import Actor, Scene
+from overcrank.toybox.scene import ENTRANCES, Actor, Scene
 
 NOUNS = {
     "ball": ("ball", "ball", "ball", "sphere"),
@@ -23,6 +23,11 @@ _MOTIONS = {
     "grow": ("grows", "gets bigger", "grows larger"),
     "shrink": ("shrinks", "gets smaller"),
 }
+_STOPS = ("stops", "stops", "comes to rest", "stands still")
+_ORDERS = (
+    *("{}, then {}", "{}, then {}", "{}, then {}", "{} and then {}", "{} and then {}"),
+    *("{} before it {}", "first {} and then {}", "{}, and after that it {}"),
+)
 _LARGE = ("large", "big")
 SKY_WORDS = {
     "blue": ("under a blue sky", "under a clear blue sky"),
@@ -85,20 +90,47 @@ def _name(rng: random.Random, actor: Actor, crowd: int) -> str:
     return f"{'an' if words[0] == 'orange' else 'a'} {' '.join(words)}"
 
 
+def in_turn(rng: random.Random, first: str, second: str) -> str:
+    """Two verbs as one: "hops, then spins"."""
+    return rng.choice(_ORDERS).format(first, second)
+
+
 def _moves(rng: random.Random, actor: Actor) -> str:
-    if actor.motion in ("left", "right"):
-        verb = "rolls" if actor.shape in ("ball", "torus") else "slides"
-        verb = rng.choice((verb, verb, "moves", verb if verb == "rolls" else "glides"))
-        return f"{verb} {rng.choice(('', 'to the '))}{actor.motion}"
-    if actor.tumble and rng.random() < 0.6:
+    if actor.then is None:
+        return _does(rng, actor, actor.motion)
+    if actor.then == "still":
+        return in_turn(rng, _does(rng, actor, actor.motion), rng.choice(_STOPS))
+    second = _does(rng, actor, actor.then)
+    if turns_back(actor.motion, actor.then) and rng.random() < 0.7:
+        second = f"{_goes(rng, actor)} back"
+    return in_turn(rng, _does(rng, actor, actor.motion), second)
+
+
+def turns_back(first: str, second: str) -> bool:
+    """Whether what goes one way then goes the other."""
+    ways = {"left": -1, "right": 1, **ENTRANCES}
+    return first in ways and ways.get(second) == -ways[first]
+
+
+def _does(rng: random.Random, actor: Actor, motion: str) -> str:
+    if motion in ENTRANCES:
+        return f"{rng.choice((_goes(rng, actor), 'comes'))} in {motion.replace(' ', ' the ')}"
+    if motion in ("left", "right"):
+        return f"{_goes(rng, actor)} {rng.choice(('', 'to the '))}{motion}"
+    if motion == "fall" and actor.tumble and rng.random() < 0.6:
         return "tumbles down"
-    return rng.choice(_MOTIONS[actor.motion])
+    return rng.choice(_MOTIONS[motion])
+
+
+def _goes(rng: random.Random, actor: Actor) -> str:
+    verb = "rolls" if actor.shape in ("ball", "torus") else "slides"
+    return rng.choice((verb, verb, "moves", verb if verb == "rolls" else "glides"))
 
 
 def _preposition(scene: Scene) -> str:
     if len(scene.actors) > 1:
         return "on"
-    motion = scene.actors[0].motion
+    motion = scene.actors[0].motions[-1]
     return {"rise": "above", "swing": "above", "fall": "onto"}.get(motion, "on")
 
 
@@ -108,6 +140,7 @@ def _ground(ground: str) -> str:
 
 def _relation(placed: tuple[Actor, ...], told: list[Actor]) -> str:
     """How the first told actor stands to the second."""
-    if any(actor.motion in ("left", "right", "orbit", "swing") for actor in placed):
+    passing = {"left", "right", "orbit", "swing", *ENTRANCES}
+    if any(passing & set(actor.motions) for actor in placed):
         return "in front of" if told[0].z < told[1].z else "behind"
     return "next to"

@@ -92,7 +92,7 @@ def _shade(
     length = back.norm(dim=1, keepdim=True)
     back = back / length
     way = [back[:, i, None, None] for i in range(3)]
-    steps = solid.steps + (_SQUASHED_STEPS if actor.motion == "bounce" else 0)
+    steps = solid.steps + (_SQUASHED_STEPS if "bounce" in actor.motions else 0)
     at, walked, nearest = trace(solid, start, way, steps)
     pixels = view.tensor([look.radius * look.zoom * view.unit for look in looks])[:, None, None]
     cover = (1.0 - nearest * pixels).clamp_(0, 1)

@@ -10,7 +10,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from overcrank.toybox.figure_pack import PICTURE_SIDE, FigurePack
 from overcrank.toybox.motion import Pose, camera_view
 from overcrank.toybox.render import render
 from overcrank.toybox.rigs import AIRBORNE_KINDS, KINDS, SIDES, Figure, rig, verb
-from overcrank.toybox.scene import Scene, sample_scene
+from overcrank.toybox.scene import ENTRANCES, Scene, plain, sample_scene
 from overcrank.toybox.view import View
 
 Window = tuple[slice, slice, slice]
@@ -52,15 +52,15 @@ class FigureScene:
     def held_out(self) -> frozenset[tuple[str, str]]:
         """The (figure, motion) pairs of this scene that training never shows."""
         return frozenset(
-            (figure.name, figure.motion)
+            (figure.name, held_out_motion(figure.name, figure.kind))
             for figure in self.figures
-            if figure.motion == held_out_motion(figure.name, figure.kind)
+            if not may_train(figure.name, figure.kind, figure.motions)
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can carry."""
         return {
-            "figures": [asdict(figure) for figure in self.figures],
+            "figures": [plain(figure) for figure in self.figures],
             "stage": self.stage.to_dict(),
         }
 
@@ -80,6 +80,17 @@ def held_out_motion(name: str, kind: str) -> str:
     """The one motion in which training never shows a figure, the same in every pack."""
     number = int.from_bytes(hashlib.sha256(f"overcrank figures {name}".encode()).digest()[:8])
     return KINDS[kind][number % len(KINDS[kind])]
+
+
+def may_train(name: str, kind: str, motions: Sequence[str]) -> bool:
+    """Whether none of the motions is the held-out one; one that comes in goes left or right."""
+    goes = {
+        entrance: side
+        for entrance, way in ENTRANCES.items()
+        for side in SIDES
+        if SIDES[side] == way
+    }
+    return held_out_motion(name, kind) not in {goes.get(motion, motion) for motion in motions}
 
 
 def sample_figure_scene(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from overcrank.toybox.scene import Actor, Scene
+from overcrank.toybox.scene import CHANGE_SECONDS, ENTRANCES, Actor, Scene
 
 WALK_SPEED = 0.13
 RISE_SPEED = 0.10
@@ -18,9 +18,15 @@ SWING_PERIOD = 1.7
 SPIN_PERIOD = 2.0
 FALL_SECONDS = 1.1
 RESIZE_SECONDS = 4.0
+STORY_RESIZE_SECONDS = 2.0
+FALL_HEIGHT = 0.62
+FADE_SECONDS = 0.3
+"""How long what differs between the end of a step and the start of the next takes to go."""
 SMALLEST = 0.45
 CAMERA_SECONDS = 5.0
 CAMERA_REACH = 0.12
+_ORBIT_REACH = 0.36
+_RISEN = RISE_SPEED * CHANGE_SECONDS
 _REBOUNDS = ((0.42, 0.075), (0.24, 0.022))
 
 BOTTOMS = {"ball": 1.0, "cube": 0.70, "cone": 0.85, "cylinder": 0.84, "pyramid": 0.75, "torus": 1.0}
@@ -49,16 +55,43 @@ class Pose:
 
 def pose(actor: Actor, seconds: float) -> Pose:
     """The pose of `actor` at a time; `pivot` (x, y) is where a swinging one hangs."""
-    rest = _standing(actor, actor.diameter / 2)
-    return _MOVES[actor.motion](actor, rest, seconds)
+    if actor.then is None:
+        rest = _standing(actor, actor.diameter / 2)
+        return _MOVES[actor.motion](actor, rest, seconds)
+    if seconds < CHANGE_SECONDS:
+        return _first(actor, seconds)
+    since = seconds - CHANGE_SECONDS
+    end, start = _first(actor, CHANGE_SECONDS), _step(actor, 1, 0.0)
+    return faded(_step(actor, 1, since), end, start, since)
+
+
+def faded(now: Pose, end: Pose, start: Pose, since: float) -> Pose:
+    """The pose `now` of a second step, moved by what differed between the end of the first step
+    and the `start` of this one; that goes within `FADE_SECONDS`."""
+    part = max(0.0, 1 - since / FADE_SECONDS)
+    part = part * part * (3 - 2 * part)
+    moved = {
+        name: getattr(now, name) + part * (getattr(end, name) - getattr(start, name))
+        for name in ("x", "y", "z", "lift", "radius", "yaw", "roll", "tilt", "squash")
+    }
+    return replace(now, **moved)
 
 
 def contacts(actor: Actor, until: float) -> list[float]:
     """The times in seconds, up to `until`, at which a falling or bouncing actor hits the ground."""
+    if actor.then is None:
+        return _hits(actor, until, FALL_HEIGHT)
+    first = _hits(_alone(actor, actor.motion), min(until, CHANGE_SECONDS), FALL_HEIGHT)
+    later = _hits(_alone(actor, actor.then), until - CHANGE_SECONDS, _RISEN)
+    return [*first, *(CHANGE_SECONDS + time for time in later)]
+
+
+def _hits(actor: Actor, until: float, height: float) -> list[float]:
     if actor.motion == "fall":
-        times = [FALL_SECONDS]
+        slower = math.sqrt(height / FALL_HEIGHT)
+        times = [slower * FALL_SECONDS]
         for duration, _ in _REBOUNDS:
-            times.append(times[-1] + duration)
+            times.append(times[-1] + slower * duration)
         return [time for time in times if time <= until]
     if actor.motion == "bounce":
         first = (1 - actor.phase) * BOUNCE_PERIOD
@@ -104,23 +137,24 @@ def _bounce(actor: Actor, rest: Pose, seconds: float) -> Pose:
     return _lifted(_standing(actor, rest.radius, 1 - 0.22 * nearness**2), lift)
 
 
-def _fall(actor: Actor, rest: Pose, seconds: float) -> Pose:
-    if seconds < FALL_SECONDS:
-        part = seconds / FALL_SECONDS
+def _fall(actor: Actor, rest: Pose, seconds: float, height: float = FALL_HEIGHT) -> Pose:
+    slower = math.sqrt(height / FALL_HEIGHT)
+    if seconds < slower * FALL_SECONDS:
+        part = seconds / (slower * FALL_SECONDS)
         turn = actor.sense * math.pi * (1 - part) if actor.tumble else 0.0
-        return replace(_lifted(rest, 0.62 * (1 - part**2)), tilt=turn)
-    since = seconds - FALL_SECONDS
-    for duration, height in _REBOUNDS:
-        if since < duration:
-            part = since / duration
-            return _lifted(rest, 4 * height * part * (1 - part))
-        since -= duration
+        return replace(_lifted(rest, height * (1 - part**2)), tilt=turn)
+    since = seconds - slower * FALL_SECONDS
+    for duration, rebound in _REBOUNDS:
+        if since < slower * duration:
+            part = since / (slower * duration)
+            return _lifted(rest, 4 * rebound * (height / FALL_HEIGHT) * part * (1 - part))
+        since -= slower * duration
     return rest
 
 
 def _orbit(actor: Actor, rest: Pose, seconds: float) -> Pose:
     angle = math.tau * (actor.phase + actor.sense * seconds / ORBIT_PERIOD)
-    radius = 0.36 * actor.diameter
+    radius = _ORBIT_REACH * actor.diameter
     return replace(rest, x=rest.x + radius * math.cos(angle), z=rest.z + radius * math.sin(angle))
 
 
@@ -156,3 +190,50 @@ _MOVES: dict[str, Callable[[Actor, Pose, float], Pose]] = {
     "grow": _resize,
     "shrink": _resize,
 }
+
+
+def _first(actor: Actor, seconds: float) -> Pose:
+    """The first step of a story. What moves without end is counted from the change on, so that
+    there it is at `x`, unturned and on the ground."""
+    if actor.motion in ("fall", "rise", "grow", "shrink"):
+        return _step(actor, 0, seconds)
+    return _step(actor, 0, seconds - CHANGE_SECONDS)
+
+
+def _step(actor: Actor, number: int, seconds: float) -> Pose:
+    """One step of a story; the first is counted backwards if it moves without end."""
+    motion = actor.motions[number]
+    alone = _alone(actor, motion, _sizes(actor)[number])
+    rest = _standing(alone, alone.diameter / 2)
+    if motion in ENTRANCES:
+        return _enter(alone, rest, seconds)
+    if motion in ("grow", "shrink"):
+        return _resize(alone, rest, seconds * RESIZE_SECONDS / STORY_RESIZE_SECONDS)
+    if motion == "orbit":
+        # Through x, round a place that is nearer to the middle of the frame.
+        alone = replace(alone, phase=0.5 if actor.x < 0 else 0.0)
+        reach = _ORBIT_REACH * alone.diameter
+        rest = replace(rest, x=rest.x + (reach if actor.x < 0 else -reach))
+    if number and motion == "fall":
+        return _fall(alone, rest, seconds, _RISEN)
+    return _MOVES[motion](alone, rest, seconds)
+
+
+def _alone(actor: Actor, motion: str, size: float = 1.0) -> Actor:
+    diameter = size * actor.diameter
+    return replace(actor, motion=motion, then=None, phase=0.0, diameter=diameter)
+
+
+def _sizes(actor: Actor) -> tuple[float, float]:
+    """How large it is in either step, in parts of its full size; 1 in the step that resizes it."""
+    first, second = actor.motions
+    after = SMALLEST if first == "shrink" and second != "grow" else 1.0
+    return SMALLEST if second == "grow" and first != "shrink" else 1.0, after
+
+
+def _enter(actor: Actor, rest: Pose, seconds: float) -> Pose:
+    """From outside of a square frame to x, slower and slower."""
+    side = ENTRANCES[actor.motion]
+    way = -side * (side * actor.x + 0.5 + 1.2 * rest.radius) * (seconds / CHANGE_SECONDS) ** 2
+    roll = -way / rest.radius if actor.shape in ("ball", "torus") else 0.0
+    return replace(rest, x=rest.x + way, roll=roll)

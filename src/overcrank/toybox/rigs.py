@@ -7,9 +7,11 @@ the left; half a turn mirrors it. Units are those of `scene`.
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from overcrank.toybox.motion import RISE_SPEED, SPIN_PERIOD, WALK_SPEED, Pose
+from overcrank.toybox.caption import in_turn, turns_back
+from overcrank.toybox.motion import RISE_SPEED, SPIN_PERIOD, WALK_SPEED, Pose, faded
+from overcrank.toybox.scene import CHANGE_SECONDS, ENTRANCES
 
 SIDES = {"left": -1, "right": 1}
 HOP_PERIOD = 0.8
@@ -54,7 +56,11 @@ _DOES = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """One figure. `diameter` is the side of its square picture; `sense` (+1 or -1) the side it
-    looks to, unless it goes somewhere, and the direction of its turning."""
+    looks to, unless it goes somewhere, and the direction of its turning.
+
+    In a story it does `motion` until `CHANGE_SECONDS`, `then` another one; `x` is where it is at
+    the change.
+    """
 
     name: str
     kind: str
@@ -64,27 +70,66 @@ class Figure:
     diameter: float
     phase: float
     sense: int
+    then: str | None = None
+
+    @property
+    def motions(self) -> tuple[str, ...]:
+        """What it does, one after the other."""
+        return (self.motion,) if self.then is None else (self.motion, self.then)
 
     @property
     def side(self) -> int:
-        """-1 when it looks to the left, +1 to the right."""
-        return SIDES.get(self.motion, self.sense)
+        """-1 when it looks to the left, +1 to the right; at first, in a story."""
+        return {**SIDES, **ENTRANCES}.get(self.motion, self.sense)
 
 
 def verb(figure: Figure, rng: random.Random) -> str:
     """What the figure does, in words; one that goes somewhere also says to which side."""
+    if figure.then is None:
+        return _does(figure, figure.motion, rng)
+    second = _does(figure, figure.then, rng)
+    if figure.then == "still":
+        second = rng.choice(("stops", "stops", "stands still", "rests"))
+    elif turns_back(figure.motion, figure.then) and rng.random() < 0.7:
+        second = f"{rng.choice(_GOES[figure.kind])} back"
+    return in_turn(rng, _does(figure, figure.motion, rng), second)
+
+
+def _does(figure: Figure, motion: str, rng: random.Random) -> str:
     goes = rng.choice(_GOES[figure.kind])
-    if figure.motion in SIDES:
-        return f"{goes} {rng.choice(('', 'to the '))}{figure.motion}"
-    if figure.motion == "loop":
+    if motion in SIDES:
+        return f"{goes} {rng.choice(('', 'to the '))}{motion}"
+    if motion in ENTRANCES:
+        return f"{rng.choice((goes, goes, 'comes'))} in {motion.replace(' ', ' the ')}"
+    if motion == "loop":
         return f"{_GOES[figure.kind][0]} {rng.choice(('in a circle', 'in a loop'))}"
-    return rng.choice(_DOES[figure.motion])
+    return rng.choice(_DOES[motion])
 
 
 def rig(figure: Figure, seconds: float) -> Pose:
     """The pose of a figure at a time: `radius` is half the side of its picture, `yaw` 0 looks
     left, `tilt` is anticlockwise as the viewer sees it."""
-    return _RIGS[figure.motion](figure, seconds)
+    if figure.then is None:
+        return _RIGS[figure.motion](figure, seconds)
+    # Counted from the change, where a motion of phase 0 has its figure upright and on the ground.
+    since = seconds - CHANGE_SECONDS
+    first = replace(figure, then=None, phase=0.0)
+    if since < 0:
+        return _step(first, since)
+    second = replace(first, motion=figure.then)
+    return faded(_step(second, since), _step(first, 0.0), _step(second, 0.0), since)
+
+
+def _step(figure: Figure, since: float) -> Pose:
+    """A step of a story: the first before `since` 0, the second from then on."""
+    if figure.motion in ENTRANCES:
+        way = (figure.side * figure.x + 0.5 + 0.55 * figure.diameter) * (
+            since / CHANGE_SECONDS
+        ) ** 2
+        return _GAITS[figure.kind](figure, since, -figure.side * way)
+    if figure.motion == "rise":
+        return _posed(figure, lift=_AIRBORNE * (1 + since / CHANGE_SECONDS))
+    return _RIGS[figure.motion](figure, since)
 
 
 def _posed(

@@ -18,6 +18,10 @@ MOTIONS = (
     *("still", "left", "right", "bounce", "fall", "rise"),
     *("orbit", "swing", "spin", "grow", "shrink"),
 )
+ENTRANCES = {"from left": 1, "from right": -1}
+"""Coming in from outside of a square frame -> the way it goes. The first step of stories only."""
+CHANGE_SECONDS = 2.2
+"""When the second step of a story begins."""
 GROUNDS = (
     *("blue floor", "wooden floor", "grass", "sand"),
     *("checkered floor", "grey stone", "snow", "pink carpet"),
@@ -46,12 +50,16 @@ _DIAMETERS = {
 }
 _LANES = {1: (0.05,), 2: (-0.06, 0.30), 3: (-0.10, 0.14, 0.38)}
 _SPOTS = {1: (0.0,), 2: (-0.26, 0.26), 3: (-0.32, 0.0, 0.32)}
-_ROUND = ("ball", "cone", "cylinder")
+ROUND = ("ball", "cone", "cylinder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """One solid. `diameter` is its full size; `sense` (+1 or -1) the direction of its turning."""
+    """One solid. `diameter` is its full size; `sense` (+1 or -1) the direction of its turning.
+
+    In a story it does `motion` until `CHANGE_SECONDS`, `then` another one; `x` is where it is at
+    the change.
+    """
 
     shape: str
     colour: str
@@ -65,6 +73,12 @@ class Actor:
     phase: float
     sense: int
     tumble: bool
+    then: str | None = None
+
+    @property
+    def motions(self) -> tuple[str, ...]:
+        """What it does, one after the other."""
+        return (self.motion,) if self.then is None else (self.motion, self.then)
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:
@@ -72,8 +86,8 @@ class Actor:
         return frozenset(
             {
                 (self.colour, self.shape),
-                (self.shape, self.motion),
-                (self.colour, self.motion),
+                *((self.shape, motion) for motion in self.motions),
+                *((self.colour, motion) for motion in self.motions),
             }
         )
 
@@ -98,7 +112,7 @@ class Scene:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can carry."""
-        return {**asdict(self), "actors": [asdict(actor) for actor in self.actors]}
+        return {**asdict(self), "actors": [plain(actor) for actor in self.actors]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Scene":
@@ -109,6 +123,11 @@ class Scene:
                 f"a scene has other fields: got {sorted(data)}, expected {sorted(expected)}"
             )
         return cls(**{**data, "actors": tuple(Actor(**actor) for actor in data["actors"])})
+
+
+def plain(actor: Any) -> dict[str, Any]:
+    """The fields of an actor or a figure; `then` only of one that has a story."""
+    return {name: value for name, value in asdict(actor).items() if value is not None}
 
 
 def sample_scene(seed: int, *, split: str = "train", actors: int | None = None) -> Scene:
@@ -185,7 +204,7 @@ def _actor(
     shape, colour, motion = look
     size = rng.choice(SIZES)
     texture = rng.choices(TEXTURES, (50, 25, 25))[0]
-    if motion == "spin" and shape in _ROUND and texture == "plain":
+    if motion == "spin" and shape in ROUND and texture == "plain":
         texture = rng.choice(TEXTURES[1:])
     diameter = _DIAMETERS[count][size] * rng.uniform(0.96, 1.04)
     spot += rng.uniform(-0.02, 0.02) if count > 1 else rng.uniform(-0.08, 0.08)

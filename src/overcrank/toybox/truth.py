@@ -15,7 +15,7 @@ from overcrank.shapes import ClipSize
 from overcrank.toybox.backdrop import HORIZON
 from overcrank.toybox.draw import draw_solid
 from overcrank.toybox.motion import camera_view, contacts, pose
-from overcrank.toybox.scene import Scene
+from overcrank.toybox.scene import Scene, plain
 from overcrank.toybox.view import View
 
 
@@ -40,9 +40,12 @@ class Truth:
 
 def attributes(scene: Scene) -> dict[str, Any]:
     """The names of everything in the scene, in words."""
-    named = ("shape", "colour", "size", "texture", "motion")
+    named = ("shape", "colour", "size", "texture", "motion", "then")
     return {
-        "actors": [{name: getattr(actor, name) for name in named} for actor in scene.actors],
+        "actors": [
+            {name: value for name, value in plain(actor).items() if name in named}
+            for actor in scene.actors
+        ],
         "ground": scene.ground,
         "sky": scene.sky,
         "camera": scene.camera,

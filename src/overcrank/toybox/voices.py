@@ -122,7 +122,7 @@ def say_figures(scene: FigureScene, voice: int) -> str:
 def tells_a_story(scene: Scene | FigureScene) -> bool:
     """Whether an actor does two things in turn, for which there are no sentences here."""
     actors = scene.actors if isinstance(scene, Scene) else scene.figures
-    return any(getattr(actor, "then", None) is not None for actor in actors)
+    return any(actor.then is not None for actor in actors)
 
 
 def third(phrase: str) -> str:

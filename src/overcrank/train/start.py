@@ -140,7 +140,7 @@ def _joint(
 def build_world(scenes: Scenes) -> World:
     """What the clips of a run show."""
     pack = None if scenes.pack is None else FigurePack.load(scenes.pack)
-    return World(pack=pack, figures=scenes.figures)
+    return World(pack=pack, figures=scenes.figures, stories=scenes.stories)
 
 
 def _check_text_width(config: RunConfig, architecture: Architecture, text: TextEncoder) -> None:

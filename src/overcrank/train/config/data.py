@@ -63,6 +63,9 @@ class Scenes(Strict):
     """Probability of a figure."""
     pack: str | None = None
     """A file as docs/figures.md says."""
+    stories: Share = 0.0
+    """Probability of two steps, "rolls in, then bounces", of solids and of figures; the second
+    begins after 2.2 seconds."""
 
     @model_validator(mode="after")
     def _has_its_pack(self) -> Self:
