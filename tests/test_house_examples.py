@@ -1,4 +1,4 @@
-"""Examples: those that measure networks at their real size, here on tiny ones, and pictures."""
+"""Examples that work on networks, here on tiny ones, and pictures."""
 
 import json
 import subprocess
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
+import torch
 from PIL import Image
 
+from overcrank.vae import PRESETS, VAE
+from overcrank.weights import latent_hash, load_component, save_component
 from tiny_checkpoints import write_tiny
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -73,3 +76,27 @@ def test_pictures_of_measures_are_drawn_small(
         with PIL.Image.open(path) as picture:
             assert picture.width == 640
         assert path.stat().st_size < 60_000
+
+
+def test_a_pruned_decoder_reads_the_same_latents_and_new_blocks_change_nothing(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    large = VAE(PRESETS["nano"])
+    with torch.no_grad():
+        for name, weights in large.named_parameters():
+            if "conv2.conv.weight" in name:  # as if trained: else every block is an identity
+                weights.normal_(std=0.1)
+    save_component(tmp_path / "large.safetensors", "vae", large)
+    latent = torch.randn(1, 128, 2, 2, 2)
+    made = {}
+    for keep in ("0 0 0 0", "0 0+ 0 ++0", "- 0 0 0"):
+        files = tmp_path / "large.safetensors", "-o", tmp_path / "small.safetensors"
+        command = [sys.executable, EXAMPLES / "prune_decoder.py", *files, "--keep", *keep.split()]
+        subprocess.run(command, check=True, timeout=100)
+        small = load_component(tmp_path / "small.safetensors", "vae")
+        assert latent_hash(small) == latent_hash(large)
+        made[keep] = small.decode(latent)
+    whole, grown, less = made.values()
+    torch.testing.assert_close(grown, whole)
+    assert (less - whole).abs().max() > 0.01

@@ -153,7 +153,8 @@ class ResStack(nn.Module):
         self, width: int, layers: int, config: VAEConfig, *, ada: bool = False, noise: bool = False
     ) -> None:
         super().__init__()
-        if ada:
+        self.ada = ada and layers > 0
+        if self.ada:
             vectors = 2 if config.factorised else 4
             self.time_embedder = SigmaEmbedder(vectors * width, config.sigma_hidden)
         self.res_blocks = nn.ModuleList(
@@ -162,7 +163,6 @@ class ResStack(nn.Module):
             else ResnetBlock(width, width, ada=ada, noise=noise)
             for _ in range(layers)
         )
-        self.ada = ada
 
     def forward(
         self,
