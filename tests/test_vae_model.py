@@ -11,6 +11,7 @@ from loud_weights import randomise
 from overcrank.errors import SizeError
 from overcrank.vae import PRESETS, VAE
 from overcrank.vae.blocks import FactorisedBlock
+from overcrank.vae.conv import convolve
 
 SIGMA = torch.tensor([0.0, 0.4])
 
@@ -76,6 +77,45 @@ def test_a_stream_gives_the_frames_of_one_decode(nano: VAE, chunk: int) -> None:
     assert [piece.shape[2] for piece in pieces[:2]] == [8 * chunk - 7, 8 * min(chunk, 4 - chunk)]
     whole = nano.decode(latent, SIGMA)
     torch.testing.assert_close(torch.cat(pieces, dim=2), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "frames"), [((5, 8, 8), [1, 8, 16, 8]), ((1, 1, 1), [1])])
+def test_a_stream_begins_with_little_and_goes_on_with_what_fills_a_cache(
+    nano: VAE, size: tuple[int, int, int], frames: list[int]
+) -> None:
+    latent = torch.randn(1, 128, *size, generator=torch.Generator().manual_seed(3))
+    pieces = list(nano.decode_stream(latent, SIGMA[1:]))
+    assert [piece.shape[2] for piece in pieces] == frames
+    whole = nano.decode(latent, SIGMA[1:])
+    torch.testing.assert_close(torch.cat(pieces, dim=2), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "stride"),
+    [
+        ((1, 3, 3), (1, 1, 1)),
+        ((1, 3, 3), (2, 2, 1)),
+        ((3, 1, 1), (1, 1, 1)),
+        ((3, 1, 1), (2, 1, 2)),
+        ((1, 1, 1), (1, 1, 1)),
+        ((1, 1, 1), (1, 2, 2)),
+        ((3, 3, 3), (1, 1, 1)),
+    ],
+)
+def test_a_flat_convolution_is_that_of_three_axes(
+    kernel: tuple[int, int, int], stride: tuple[int, int, int], last: bool
+) -> None:
+    dice = torch.Generator().manual_seed(4)
+    conv = torch.nn.Conv3d(8, 16, kernel, stride, padding=(0, kernel[1] // 2, kernel[2] // 2))
+    for parameter in conv.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=dice)
+    x = torch.randn(2, 8, 5, 6, 7, generator=dice)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    y, right = convolve(conv, x), conv(x)
+    assert y.shape == right.shape
+    torch.testing.assert_close(y, right, rtol=1e-5, atol=1e-4)
 
 
 def test_two_streams_do_not_disturb_each_other(nano: VAE) -> None:

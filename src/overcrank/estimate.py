@@ -19,6 +19,7 @@ from overcrank.plan import Plan
 from overcrank.runtime import Hardware, free_memory, precision
 from overcrank.shapes import FRAMES_PER_CELL, LATENT_CHANNELS
 from overcrank.transformer import Transformer
+from overcrank.vae.autoencoder import pieces
 from overcrank.walks import Walk
 from overcrank.weights import Model
 
@@ -66,7 +67,9 @@ def _needed(plan: Plan, model: Model, hardware: Hardware, *, kept: bool) -> dict
     config, decoder = model.transformer.config, model.vae.config
     item, tokens = hardware.dtype.itemsize, max(walk.size.latent.tokens for walk in plan.walks)
     denoising = tokens * config.width * (2 + 2 * config.ff_multiple) * item
-    at_once = min(size.frames, FRAMES_PER_CELL) if decoder.causal_decoder else size.frames
+    at_once, cells = size.frames, decoded.latent.height * decoded.latent.width
+    if decoder.causal_decoder:
+        at_once = min(at_once, FRAMES_PER_CELL * max(pieces(size.latent.frames, cells)))
     values = 3 + 2 * decoder.base_width / decoder.patch_size**2
     decoding = int(at_once * decoded.height * decoded.width * values * item)
     frames = kept * size.frames * size.height * size.width * 3

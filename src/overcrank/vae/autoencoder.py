@@ -18,6 +18,9 @@ from overcrank.vae.decoder import Decoder
 from overcrank.vae.encoder import Encoder
 from overcrank.vae.preview import Preview
 
+CELLS_AT_ONCE = 128
+"""Of a stream: fewer are slower, since each piece reads all weights; more fill the caches."""
+
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
@@ -119,17 +122,19 @@ class VAE(nn.Module):
         self,
         latent_BCTHW: Tensor,
         sigma: Tensor | None = None,
-        chunk: int = 1,
+        chunk: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Tensor]:
         """The frames of `decode`, first to last, `chunk` latent frames at a time.
 
+        None: the first two alone, since someone waits for them, then about `CELLS_AT_ONCE` cells.
         Exact, since a causal decoder needs nothing later than the chunk it decodes.
         """
         raw = self.per_channel_statistics.restore(latent_BCTHW)
         sigma_B = self._sigma(latent_BCTHW, sigma)
         memory: Memory = {}
-        for piece in raw.split(chunk, dim=2):
+        frames, cells = raw.shape[2], raw.shape[3] * raw.shape[4]
+        for piece in raw.split(pieces(frames, cells) if chunk is None else chunk, dim=2):
             yield self.decoder(piece, sigma_B, memory=memory, generator=generator)
 
     def preview(self, latent_BCTHW: Tensor) -> Tensor:
@@ -157,6 +162,13 @@ class VAE(nn.Module):
         if sigma is None and self.config.denoises:
             return latent_BCTHW.new_zeros(len(latent_BCTHW))
         return sigma
+
+
+def pieces(frames: int, cells: int) -> list[int]:
+    """Latent frames of each piece of a stream, where a latent frame has so many cells."""
+    each, alone = max(1, CELLS_AT_ONCE // cells), min(frames, 2)
+    whole, rest = divmod(frames - alone, each)
+    return [1] * alone + [each] * whole + [rest] * (rest > 0)
 
 
 def _per_channel(values_C: Tensor) -> Tensor:

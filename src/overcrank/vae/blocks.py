@@ -137,7 +137,7 @@ class FactorisedBlock(nn.Module):
             table = self.scale_shift_table[..., None, None, None]
             embedding = embedding_BC.unflatten(1, (2, -1))[..., None, None, None]
             shift, scale = (table + embedding).unbind(1)
-            h_BCTHW = h_BCTHW * (1 + scale).to(h_BCTHW.dtype) + shift.to(h_BCTHW.dtype)
+            h_BCTHW = _modulate(h_BCTHW, shift.to(h_BCTHW.dtype), scale.to(h_BCTHW.dtype))
         h_BCTHW = self.conv1(h_BCTHW, causal=causal, memory=memory)
         if self.noise:
             noise1, noise2 = _noise_maps(self, x_BCTHW, memory, generator)

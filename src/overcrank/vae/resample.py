@@ -7,7 +7,7 @@ Axes: B batch, C channels, T H W frames, height, width. An odd number of frames,
 import torch
 from torch import Tensor, nn
 
-from overcrank.vae.conv import CausalConv3d, Memory
+from overcrank.vae.conv import CausalConv3d, Memory, convolve
 from overcrank.vae.ops import (
     boxes_to_channels,
     channels_to_boxes,
@@ -63,7 +63,7 @@ class ProjectDown(nn.Module):
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         x_BCTHW = repeat_first_frame(x_BCTHW, self.stride[0] - 1)
-        return self.conv(boxes_to_channels(x_BCTHW, self.stride))
+        return convolve(self.conv, boxes_to_channels(x_BCTHW, self.stride))
 
 
 class ProjectUp(nn.Module):
@@ -83,7 +83,7 @@ class ProjectUp(nn.Module):
         memory: Memory | None = None,
     ) -> Tensor:
         first = _is_first_chunk(self, memory)
-        y_BCTHW = channels_to_boxes(self.conv(x_BCTHW), self.stride)
+        y_BCTHW = channels_to_boxes(convolve(self.conv, x_BCTHW), self.stride)
         return y_BCTHW[:, :, self.stride[0] - 1 :] if first else y_BCTHW
 
 
