@@ -17,7 +17,7 @@ from overcrank.data.world import SOLIDS
 from overcrank.errors import ModelError
 from overcrank.shapes import ClipSize
 from overcrank.text import TextEmbedding
-from overcrank.toybox import caption, render, sample_scene
+from overcrank.toybox import render, sample_scene
 
 SPEC = CacheSpec(
     size=ClipSize(25, 32, 32),
@@ -77,7 +77,7 @@ def test_a_clip_is_a_function_of_seed_and_index(tmp_path: Path) -> None:
         frames = render(scene, SPEC.size, clip.frame_rate)
         torch.testing.assert_close(clip.latent_CTHW, encode(frames[None])[0], atol=1e-3, rtol=0)
         for voice, embeds in enumerate(clip.texts):
-            words = caption(scene, index * 2 + voice).split()
+            words = SOLIDS.caption(scene, index * 2 + voice).split()
             assert embeds[:, 0].tolist() == [len(word) for word in words]
         assert clip.key_frames_K.tolist() == key_frames(25, 3 * 2**32 + index)
         for key_CHW, place in zip(clip.keys_KCHW, clip.key_frames_K, strict=True):

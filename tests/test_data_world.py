@@ -195,3 +195,10 @@ def test_crops_may_be_wide() -> None:
         crops = ToyCrops(0, 1, lambda _step, size=size: (3, size))[0]
         assert crops.frames.shape == (3, 1, size.height, size.width, 3)
         assert crops.actors.shape == crops.frames.shape[:-1]
+
+
+def test_a_short_clip_has_no_story_and_is_the_same_without_them() -> None:
+    plain, told = World(PACK, 0.3), World(PACK, 0.3, stories=1.0)
+    for seed in range(20):
+        assert told.scene(seed, "train", 3.4) == plain.scene(seed, "train")
+    assert any(told.scene(seed, "train", 3.6) != plain.scene(seed, "train") for seed in range(5))

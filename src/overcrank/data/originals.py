@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from overcrank.data.world import World
 from overcrank.shapes import FRAMES_PER_CELL, ClipSize
 
-FRAME_RATES = (24.0, 24.0, 24.0, 16.0, 30.0)
+FRAME_RATES = (24.0, 12.0, 24.0, 16.0, 30.0)
 """Clips are made at these rates in turn, so that the network learns what a rate is."""
 
 
@@ -54,8 +54,8 @@ class ToyOriginals(Originals):
 
     def __getitem__(self, index: int) -> Original:
         size, seed = self.size, self.seed * 2**32 + self.first + index
-        scene = self.world.scene(seed, "train")
         rate = FRAME_RATES[index % len(FRAME_RATES)]
+        scene = self.world.scene(seed, "train", size.frames / rate)
         voices = range(index * self.captions, (index + 1) * self.captions)
         share_THW = share_of_tokens(self.world.actors(scene, size, rate), size)
         return Original(

@@ -75,7 +75,7 @@ class ToySource:
         return self._show(_FIRST_UNSEEN + number, size, 24.0, number)
 
     def _show(self, number: int, size: ClipSize, rate: float, voice: int) -> Shown:
-        scene = self.world.scene(number, "train")
+        scene = self.world.scene(number, "train", size.frames / rate)
         return Shown(
             self.world.render(scene, size, rate),
             self.world.actors(scene, size, rate),

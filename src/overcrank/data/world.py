@@ -1,6 +1,7 @@
 """What clips of the toybox show in training: solids, figures of a pack, stories in two steps."""
 
 import hashlib
+import math
 import random
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from overcrank.toybox.voices import say, say_figures, tells_a_story
 
 SAID_OTHERWISE = 0.4
 """The share of captions whose words and sentences are those of `voices`."""
+SHORTEST_STORY = 3.5
+"""Seconds: both steps are seen in them."""
 MASK_SIDE = 64
 """Masks are made no smaller than this, then enlarged."""
 
@@ -56,10 +59,16 @@ class World:
         digest.update(repr((self.pack.names, self.pack.kinds)).encode())
         return f"solids, {100 * self.figures:g}% figures of {digest.hexdigest()[:8]}{stories}"
 
-    def scene(self, seed: int, split: str = "train") -> Scene | FigureScene:
-        """The scene of a seed; one of solids without a story is `sample_scene(seed)`."""
+    def scene(
+        self, seed: int, split: str = "train", seconds: float = math.inf
+    ) -> Scene | FigureScene:
+        """The scene of a seed; one of solids without a story is `sample_scene(seed)`.
+
+        What is to be seen for less than `SHORTEST_STORY` seconds has no story.
+        """
         dice = random.Random(f"overcrank world {split} {seed}")
         figures, story = dice.random() < self.figures, dice.random() < self.stories
+        story = story and seconds >= SHORTEST_STORY
         if figures and self.pack is not None:
             sample = sample_figure_story if story else sample_figure_scene
             return sample(seed, self.pack, split)
