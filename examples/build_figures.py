@@ -24,23 +24,31 @@ from overcrank.weights.files import write_atomically
 LICENCE = "MIT, Copyright (c) Microsoft Corporation (github.com/microsoft/fluentui-emoji)"
 
 CAST = {
-    "hopper": "FOX FACE, FROG FACE, PANDA FACE, LION FACE, KOALA, RABBIT, KANGAROO, MONKEY, "
-    "BABY CHICK, CRICKET",
-    "walker": "CAT, DOG, COW, HORSE, SHEEP, GOAT, PIG, TIGER, ELEPHANT, DROMEDARY CAMEL, DEER, "
-    "GIRAFFE FACE, ZEBRA FACE, GORILLA, RHINOCEROS, HIPPOPOTAMUS, HEDGEHOG, SAUROPOD, T-REX, "
-    "LLAMA, ROOSTER, PENGUIN, TURTLE, FLAMINGO, DUCK, CRAB",
-    "vehicle": "AUTOMOBILE, BUS, FIRE ENGINE, TAXI, TRACTOR, DELIVERY TRUCK, PICKUP TRUCK, "
-    "POLICE CAR, AMBULANCE, STEAM LOCOMOTIVE, MOTOR SCOOTER",
-    "flyer": "BUTTERFLY, HONEYBEE, LADY BEETLE, EAGLE, HELICOPTER, FLYING SAUCER, BALLOON, GHOST",
-    "swimmer": "WHALE, DOLPHIN, FISH, TROPICAL FISH, BLOWFISH, SHARK, OCTOPUS",
-    "roller": "BASKETBALL AND HOOP, SOCCER BALL, VOLLEYBALL, TANGERINE, RED APPLE, TOMATO, "
-    "DOUGHNUT, COOKIE, KIWIFRUIT",
-    "thing": "HAMBURGER, STRAWBERRY, PINEAPPLE, PEAR, BANANA, BIRTHDAY CAKE, SOFT ICE CREAM, "
-    "MUSHROOM, CACTUS, SUNFLOWER, TULIP, WRAPPED PRESENT, TOP HAT, TEAPOT, BUCKET, GUITAR, "
-    "CARROT, BROCCOLI, AVOCADO, SNOWMAN WITHOUT SNOW, TEDDY BEAR, ROBOT FACE, CHRISTMAS TREE, "
-    "ALARM CLOCK",
+    "hopper": "RABBIT, KANGAROO, FROG FACE, FOX FACE",
+    "walker": "CAT, DOG, COW, ELEPHANT, SAUROPOD, PENGUIN, TURTLE, DUCK",
+    "vehicle": "AUTOMOBILE, BUS, TRACTOR, STEAM LOCOMOTIVE",
+    "flyer": "BUTTERFLY, HONEYBEE, HELICOPTER, FLYING SAUCER, GHOST",
+    "swimmer": "WHALE, OCTOPUS, TROPICAL FISH",
+    "roller": "SOCCER BALL, DOUGHNUT",
+    "thing": "BIRTHDAY CAKE, CACTUS, SNOWMAN WITHOUT SNOW, TEDDY BEAR, ROBOT FACE, SUNFLOWER",
 }
-"""Kind of figure -> Unicode names."""
+"""Kind of figure -> Unicode names. These are shipped."""
+
+MORE = {
+    "hopper": "PANDA FACE, LION FACE, KOALA, MONKEY, BABY CHICK, CRICKET",
+    "walker": "HORSE, SHEEP, GOAT, PIG, TIGER, DROMEDARY CAMEL, DEER, GIRAFFE FACE, ZEBRA FACE, "
+    "GORILLA, RHINOCEROS, HIPPOPOTAMUS, HEDGEHOG, T-REX, LLAMA, ROOSTER, FLAMINGO, "
+    "CRAB",
+    "vehicle": "FIRE ENGINE, TAXI, DELIVERY TRUCK, PICKUP TRUCK, POLICE CAR, AMBULANCE, MOTOR "
+    "SCOOTER",
+    "flyer": "LADY BEETLE, EAGLE, BALLOON",
+    "swimmer": "DOLPHIN, FISH, BLOWFISH, SHARK",
+    "roller": "BASKETBALL AND HOOP, VOLLEYBALL, TANGERINE, RED APPLE, TOMATO, COOKIE, KIWIFRUIT",
+    "thing": "HAMBURGER, STRAWBERRY, PINEAPPLE, PEAR, BANANA, SOFT ICE CREAM, MUSHROOM, TULIP, "
+    "WRAPPED PRESENT, TOP HAT, TEAPOT, BUCKET, GUITAR, CARROT, BROCCOLI, AVOCADO, "
+    "CHRISTMAS TREE, ALARM CLOCK",
+}
+"""As many as three times more, for a pack of your own."""
 
 SPOKEN = {
     "AUTOMOBILE": "red car",
@@ -51,7 +59,7 @@ SPOKEN = {
     "HONEYBEE": "bee",
     "KIWIFRUIT": "kiwi",
     "LADY BEETLE": "ladybug",
-    "SAUROPOD": "long-necked dinosaur",
+    "SAUROPOD": "dinosaur",
     "SNOWMAN WITHOUT SNOW": "snowman",
     "SOFT ICE CREAM": "ice cream cone",
     "STEAM LOCOMOTIVE": "steam engine",
@@ -118,8 +126,8 @@ def picture(read: Callable[[str], bytes | None], name: str) -> torch.Tensor:
         raise MediaError(f"assets/{code}.webp is damaged: {error}: download it anew") from error
 
 
-def build(source: Path) -> FigurePack:
-    """The pack of the cast above."""
+def build(source: Path, *, more: bool = False) -> FigurePack:
+    """The pack of the cast above; with `more`, of both."""
     read = open_package(source)
     about = json.loads(read("package.json") or b"{}")
     if about.get("name") != "@lobehub/fluent-emoji-3d":
@@ -127,7 +135,13 @@ def build(source: Path) -> FigurePack:
             f"{source} is another package: got {about.get('name')}, right is "
             f"@lobehub/fluent-emoji-3d"
         )
-    cast = [(name, kind) for kind, names in CAST.items() for name in names.split(", ")]
+    tables = (CAST, MORE) if more else (CAST,)
+    cast = [
+        (name, kind)
+        for table in tables
+        for kind, names in table.items()
+        for name in names.split(", ")
+    ]
     return FigurePack(
         names=tuple(spoken(name) for name, _ in cast),
         kinds=tuple(kind for _, kind in cast),
@@ -142,9 +156,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build a figure pack: see docs/figures.md.")
     parser.add_argument("package", type=Path, help=".tgz of npm pack, or the unpacked folder")
     parser.add_argument("-o", "--output", type=Path, default=Path("assets/figures.safetensors"))
+    parser.add_argument("--more", action="store_true", help="95 figures, not the 32 shipped ones")
     arguments = parser.parse_args()
     try:
-        pack = build(arguments.package)
+        pack = build(arguments.package, more=arguments.more)
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(arguments.output) as temporary:
             pack.save(temporary)

@@ -5,6 +5,7 @@ import random
 import runpy
 import unicodedata
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 from overcrank.errors import MediaError, RequestError
 from overcrank.shapes import ClipSize
-from overcrank.toybox.figure_pack import PICTURE_SIDE, FigurePack
+from overcrank.toybox.figure_pack import PICTURE_SIDE, FigurePack, shipped_pack
 from overcrank.toybox.figures import (
     FigureScene,
     caption_figures,
@@ -78,19 +79,33 @@ def test_the_build_script_reads_a_package_of_webp_pictures(tmp_path: Path) -> No
     (tmp_path / "package.json").write_text(
         json.dumps({"name": "@lobehub/fluent-emoji-3d", "version": "1.1.0"})
     )
-    for names in build["CAST"].values():
+    for names in (*build["CAST"].values(), *build["MORE"].values()):
         for name in names.split(", "):
             code = f"{ord(unicodedata.lookup(name)):x}"
             picture.save(tmp_path / "assets" / f"{code}.webp", lossless=True)
     pack = build["build"](tmp_path)
-    assert {"fox", "red car", "octopus"} <= set(pack.names)
-    assert 40 <= len(pack.names) <= 100
+    assert (pack.names, pack.kinds) == (shipped_pack().names, shipped_pack().kinds)
+    assert (pack.source, pack.licence) == (shipped_pack().source, shipped_pack().licence)
+    more = build["build"](tmp_path, more=True).names
+    assert len(more) == 95
+    assert set(pack.names) < set(more)
     rows, columns = (pack.pictures_NHWC[0, ..., 3] > 128).nonzero(as_tuple=True)
     assert (rows.max(), columns.min(), columns.max()) == (127, 0, 127)
     assert rows.max() - rows.min() + 1 == pytest.approx(51, abs=1)
     (tmp_path / "assets" / "1f98a.webp").unlink()
     with pytest.raises(MediaError, match="FOX FACE"):
         build["build"](tmp_path)
+
+
+def test_the_shipped_pack_is_the_one_that_models_have_learnt(tmp_path: Path) -> None:
+    pack = shipped_pack()
+    assert len(pack.names) == 32
+    assert set(pack.kinds) == set(KINDS)
+    held_out = [held_out_motion(*who) for who in zip(pack.names, pack.kinds, strict=True)]
+    assert len(set(held_out)) > 5
+    pack.save(tmp_path / "again")
+    digest = sha256((tmp_path / "again").read_bytes()).hexdigest()
+    assert digest == "c154c4aadc4b7063799a9166b5a19308797f3c2d2ac589a17dfc412a458f4187"
 
 
 def test_a_pack_survives_its_file(tmp_path: Path) -> None:

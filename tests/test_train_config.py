@@ -69,7 +69,7 @@ def test_a_value_is_changed_by_its_dotted_name() -> None:
         ("stages=[{frames: 9, size: 64, batch: 1, tokens: 8}]", "tokens do nothing in a run of"),
         ("freeze=[encodre]", "freeze.0: .* got 'encodre': right is 'encoder' or 'decoder'"),
         ("freeze=[encoder, decoder]", "freeze: the list is too long, got .*: right is at most 1$"),
-        ("scenes={figures: 0.5}", "figures need a pack: got a share of 0.5"),
+        ("scenes={stories: 1.5}", "scenes.stories: .*too large, got 1.5"),
         ("optim.lr=-1", "optim.lr.*got -1"),
         ("optim", "name=value"),
         (

@@ -10,9 +10,12 @@ from nano_model import save_nano
 from overcrank.cli import main
 from overcrank.errors import MediaError, ModelError, RequestError
 from overcrank.runtime import choose
+from overcrank.toybox.figure_pack import shipped_pack
 from overcrank.train import RunConfig, build_objective, read_config
 from overcrank.train.checks import with_files
+from overcrank.train.config import Scenes
 from overcrank.train.plan import plan_run
+from overcrank.train.start import build_world
 from overcrank.transformer import PRESETS as TRANSFORMERS
 from overcrank.transformer import Transformer
 from overcrank.vae import PRESETS, VAE
@@ -24,6 +27,11 @@ from tiny_t5 import save_t5
 
 CPU = choose("cpu", "float32")
 NANO = TRANSFORMERS["nano"]
+
+
+def test_scenes_show_the_shipped_figures_if_no_pack_is_given() -> None:
+    world = build_world(Scenes(figures=0.5, stories=0.25))
+    assert (world.pack, world.figures, world.stories) == (shipped_pack(), 0.5, 0.25)
 
 
 @pytest.mark.parametrize(

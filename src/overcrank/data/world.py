@@ -45,8 +45,8 @@ class World:
             raise RequestError(f"the share of stories lies in 0 to 1, got {self.stories}: try 0.25")
         if self.figures > 0 and self.pack is None:
             raise RequestError(
-                f"figures need a pack: got a share of {self.figures} and no pack: build one as "
-                "docs/figures.md says, or set the share to 0"
+                f"figures need a pack: got a share of {self.figures} and no pack: give "
+                "shipped_pack(), or one that docs/figures.md says how to build"
             )
 
     @property

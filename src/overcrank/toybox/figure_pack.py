@@ -5,11 +5,12 @@ Axes: N figures, H W pixels, C channels of a picture.
 
 import json
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from overcrank.errors import MediaError, RequestError
@@ -46,7 +47,10 @@ class FigurePack:
             )
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file."""
+        """Write one safetensors file; of equal packs, equal ones.
+
+        Its header is written here, because the order of metadata in safetensors' own is random.
+        """
         metadata = {
             "format_version": FORMAT_VERSION,
             "names": json.dumps(self.names),
@@ -54,7 +58,13 @@ class FigurePack:
             "source": self.source,
             "licence": self.licence,
         }
-        save_file({"pictures": self.pictures_NHWC.contiguous()}, path, metadata)
+        pictures = self.pictures_NHWC.contiguous().numpy().tobytes()
+        shape = list(self.pictures_NHWC.shape)
+        entry = {"dtype": "U8", "shape": shape, "data_offsets": [0, len(pictures)]}
+        header = {"__metadata__": metadata, "pictures": entry}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        path.write_bytes(len(text).to_bytes(8, "little") + text + pictures)
 
     @classmethod
     def load(cls, path: Path | str) -> "FigurePack":
@@ -91,3 +101,10 @@ class FigurePack:
         picture = self.pictures_NHWC[self.names.index(name)].permute(2, 0, 1)[None] / 255
         picture[:, :3] *= picture[:, 3:]
         return picture
+
+
+@cache
+def shipped_pack() -> FigurePack:
+    """The 32 figures of this package. Pictures: Fluent emoji by Microsoft, MIT; see NOTICE."""
+    with as_file(files("overcrank.toybox").joinpath("figures.safetensors")) as path:
+        return FigurePack.load(path)

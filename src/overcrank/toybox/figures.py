@@ -1,7 +1,7 @@
 """The toybox's second cast: pictures with alpha from a pack, moved by `rigs`.
 
-A figure scene is an empty toybox scene, its stage, with figures on it. Packs are optional: nothing
-that ships needs one. `docs/figures.md` says how one is built.
+A figure scene is an empty toybox scene, its stage, with figures on it. `docs/figures.md` says how a
+pack is built.
 
 Axes: N figures, F frames, H W pixels, C channels of a picture.
 """

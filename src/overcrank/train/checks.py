@@ -61,7 +61,7 @@ def missing(config: RunConfig) -> Iterator[Missing]:
         folder = clips.folder
         yield "clips.folder", folder, f"run `overcrank prepare VIDEOS {folder}` first"
     if pack is not None and not Path(pack).is_file():
-        yield "scenes.pack", pack, "build one as docs/figures.md says, or run without"
+        yield "scenes.pack", pack, "build one as docs/figures.md says, or leave it out"
     if config.film is not None and not Path(config.film.file).is_file():
         yield "film.file", config.film.file, "build one as docs/film.md says, or run without"
     image = None if config.samples is None else config.samples.image

@@ -13,7 +13,7 @@ from overcrank.errors import RequestError
 from overcrank.runtime import Hardware, precision
 from overcrank.shapes import ClipSize
 from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
-from overcrank.toybox.figure_pack import FigurePack
+from overcrank.toybox.figure_pack import FigurePack, shipped_pack
 from overcrank.train.caches import CacheMakers, Tell, make_caches, originals, prepared_originals
 from overcrank.train.checks import check_networks, crops, with_files
 from overcrank.train.config import RunConfig, Scenes
@@ -139,7 +139,7 @@ def _joint(
 
 def build_world(scenes: Scenes) -> World:
     """What the clips of a run show."""
-    pack = None if scenes.pack is None else FigurePack.load(scenes.pack)
+    pack = shipped_pack() if scenes.pack is None else FigurePack.load(scenes.pack)
     return World(pack=pack, figures=scenes.figures, stories=scenes.stories)
 
 

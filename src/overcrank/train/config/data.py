@@ -62,19 +62,10 @@ class Scenes(Strict):
     figures: Share = 0.0
     """Probability of a figure."""
     pack: str | None = None
-    """A file as docs/figures.md says."""
+    """A file as docs/figures.md says; the shipped one, of 32 figures, if not given."""
     stories: Share = 0.0
     """Probability of two steps, "rolls in, then bounces", of solids and of figures; the second
     begins after 2.2 seconds."""
-
-    @model_validator(mode="after")
-    def _has_its_pack(self) -> Self:
-        if self.figures > 0 and self.pack is None:
-            raise RequestError(
-                f"figures need a pack: got a share of {self.figures} and no pack: add pack: FILE, "
-                "built as docs/figures.md says, or leave figures out"
-            )
-        return self
 
 
 class FilmShare(Strict):
