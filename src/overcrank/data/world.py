@@ -19,7 +19,7 @@ from overcrank.toybox.figures import (
     sample_figure_scene,
 )
 from overcrank.toybox.stories import sample_figure_story, sample_story
-from overcrank.toybox.voices import say, say_figures, tells_a_story
+from overcrank.toybox.voices import say, say_figures
 
 SAID_OTHERWISE = 0.4
 """The share of captions whose words and sentences are those of `voices`."""
@@ -103,7 +103,7 @@ class World:
         forms that `caption` does not have."""
         stage = scene if isinstance(scene, Scene) else scene.stage
         dice = random.Random(f"overcrank voice {stage.seed} {voice}")
-        otherwise = dice.random() < SAID_OTHERWISE and not tells_a_story(scene)
+        otherwise = dice.random() < SAID_OTHERWISE
         if isinstance(scene, Scene):
             return say(scene, voice) if otherwise else caption(scene, voice)
         return say_figures(scene, voice) if otherwise else caption_figures(scene, voice)

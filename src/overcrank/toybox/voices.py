@@ -9,10 +9,11 @@ import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from overcrank.toybox.caption import NOUNS, SKY_WORDS
+from overcrank.toybox.caption import NOUNS, SKY_WORDS, in_turn
+from overcrank.toybox.figure_words import called, preposition, relation
 from overcrank.toybox.figures import FigureScene
 from overcrank.toybox.rigs import verb
-from overcrank.toybox.scene import Actor, Scene
+from overcrank.toybox.scene import ENTRANCES, Actor, Scene
 
 Words = Mapping[str, Sequence[str]]
 
@@ -92,37 +93,52 @@ def say(scene: Scene, voice: int) -> str:
     rng = random.Random(f"overcrank voices {scene.seed} {voice}")
     actors = rng.sample(scene.actors, len(scene.actors))
     names = [_name(rng, actor, len(actors)) for actor in actors]
-    verbs = [_verb(rng, actor) for actor in actors]
     plain = scene.ground if scene.ground in _MASS else f"a {scene.ground}"
     where = f"on {_pick(rng, GROUNDS[scene.ground], plain)}"
+    if any(actor.then for actor in actors):
+        does = [_in_turn(rng, actor) for actor in actors]
+        return _set(rng, scene, rng.choice(_told(names, does, where)))
+    verbs = [_verb(rng, actor, actor.motion) for actor in actors]
     return _set(rng, scene, rng.choice(_SENTENCES)(names, verbs, where))
 
 
 def say_figures(scene: FigureScene, voice: int) -> str:
-    """As `say`, for figures: their names and verbs are those of `caption_figures`."""
+    """As `say`, for figures, with their everyday names and how one of two stands to the other;
+    their verbs are those of `caption_figures`."""
     rng = random.Random(f"overcrank voices of figures {scene.stage.seed} {voice}")
     figures = rng.sample(scene.figures, len(scene.figures))
-    doing = [(figure.name, verb(figure, rng)) for figure in figures]
-    where = f"on {_pick(rng, GROUNDS[scene.stage.ground], f'the {scene.stage.ground}')}"
-    does = _all(f"{_a(name)} {does}" for name, does in doing)
-    that = _all(f"{_a(name)} that {does}" for name, does in doing)
-    then = _all(f"the {name} {does}" for name, does in doing)
-    who = _all(_a(name) for name, _ in doing)
-    forms = (
-        f"{where}, {does}",
-        f"{that}, {where}",
-        f"there is {that} {where}",
-        f"there is {who} {where}; {then}",
-        f"{who} {where}: {then}",
-        f"see how {does} {where}",
-    )
+    names = [called(figure, rng) for figure in figures]
+    does = [verb(figure, rng) for figure in figures]
+    ground = _pick(rng, GROUNDS[scene.stage.ground], f"the {scene.stage.ground}")
+    where = f"{preposition(scene.figures)} {ground}"
+    forms = _told(names, does, where)
+    if len(figures) == 2 and rng.random() < 0.5:
+        stands = relation(figures[0], figures[1], rng)
+        forms = [
+            f"{_a(names[0])} {does[0]} {stands} {_a(names[1])} that {does[1]} {where}",
+            f"{where}, {_a(names[0])} {stands} {_a(names[1])}; {_then(names, does)}",
+            f"{_a(names[0])} {stands} {_a(names[1])} {where}: {_then(names, does)}",
+        ]
     return _set(rng, scene.stage, rng.choice(forms))
 
 
-def tells_a_story(scene: Scene | FigureScene) -> bool:
-    """Whether an actor does two things in turn, for which there are no sentences here."""
-    actors = scene.actors if isinstance(scene, Scene) else scene.figures
-    return any(actor.then is not None for actor in actors)
+def _told(names: list[str], does: list[str], where: str) -> list[str]:
+    """Sentences that take verbs as they are, in the third person."""
+    who = _all(map(_a, names))
+    acts = _all(f"{_a(name)} {act}" for name, act in zip(names, does, strict=True))
+    that = _all(f"{_a(name)} that {act}" for name, act in zip(names, does, strict=True))
+    return [
+        f"{where}, {acts}",
+        f"{that}, {where}",
+        f"there is {that} {where}",
+        f"there is {who} {where}; {_then(names, does)}",
+        f"{who} {where}: {_then(names, does)}",
+        f"see how {acts} {where}",
+    ]
+
+
+def _then(names: list[str], does: list[str]) -> str:
+    return _all(f"the {name} {act}" for name, act in zip(names, does, strict=True))
 
 
 def third(phrase: str) -> str:
@@ -211,18 +227,23 @@ def _name(rng: random.Random, actor: Actor, crowd: int) -> str:
     return " ".join(words)
 
 
-def _verb(rng: random.Random, actor: Actor) -> str:
-    if actor.motion not in ("left", "right"):
-        return rng.choice(MOTIONS[actor.motion])
+def _in_turn(rng: random.Random, actor: Actor) -> str:
+    """What it does, in the third person: "rolls in from the left, then springs up and down"."""
+    verbs = [third(_verb(rng, actor, motion)) for motion in actor.motions]
+    return verbs[0] if actor.then is None else in_turn(rng, *verbs)
+
+
+def _verb(rng: random.Random, actor: Actor, motion: str) -> str:
     usual = "roll" if actor.shape in ("ball", "torus") else "slide"
+    if motion in ENTRANCES:
+        comes = rng.choice((usual, usual, "move", "glide", "come"))
+        return f"{comes} {rng.choice(('in', 'in', 'into view'))} {motion.replace(' ', ' the ')}"
+    if motion not in ("left", "right"):
+        return rng.choice(MOTIONS[motion])
     goes = rng.choice((usual, usual, "move", "glide", "go", "shift", "pass", "wander"))
-    other = "right" if actor.motion == "left" else "left"
-    ways = (
-        f"to the {actor.motion}",
-        f"towards the {actor.motion}",
-        f"from {other} to {actor.motion}",
-    )
-    return f"{goes} {rng.choice((actor.motion, *ways))}"
+    other = "right" if motion == "left" else "left"
+    ways = (f"to the {motion}", f"towards the {motion}", f"from {other} to {motion}")
+    return f"{goes} {rng.choice((motion, *ways))}"
 
 
 def _set(rng: random.Random, scene: Scene, sentence: str) -> str:
