@@ -1,6 +1,7 @@
 """The transformer learns from cached latents, and caches are made of what they say."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from overcrank.train.config import Latents, Optim, RunConfig, Stage
 from overcrank.train.given import Given, flow_loss
 from overcrank.train.transformer import TransformerObjective
 from overcrank.train.vae import to_video
+from overcrank.transformer.ops import attention, rotate
 from overcrank.vae import PRESETS, VAE
 from test_train_loop import CPU, fit_one_batch
 
@@ -175,3 +177,23 @@ def test_compiled_blocks_learn_the_same(cache: tuple[Path, LatentCache]) -> None
         loss.backward()
         found.append((loss.detach(), objective.module.proj_out.weight.grad))
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_attention_and_rotation_are_the_plain_ones_to_rounding() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 12, 16) for _ in range(3)]
+    table, keep = torch.randn(2, 12, 8, 2), torch.arange(12) < torch.tensor([[12], [7]])
+
+    def turned(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return attention(rotate(q, table), rotate(k, table), v, 2, keep)
+
+    def found(function: Callable[..., torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+        given = [each.to(dtype).requires_grad_() for each in inputs]
+        out = function(*given).float()
+        return [out, *(slope.float() for slope in torch.autograd.grad(out.square().sum(), given))]
+
+    plain, fast = found(turned, torch.float32), found(torch.compile(turned), torch.bfloat16)
+    for right, ours in zip(plain, fast, strict=True):
+        assert (ours - right).norm() < 0.03 * right.norm()

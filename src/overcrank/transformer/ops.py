@@ -43,10 +43,19 @@ class _UnitRMS(torch.autograd.Function):
 
 def rotate(x_BND: Tensor, rotation_BNP2: Tensor) -> Tensor:
     """Turn each neighbouring pair of x by its angle; the table holds (cos, sin) in float32."""
+    if torch.compiler.is_compiling():  # it makes one pass of real products
+        return _rotated(x_BND, rotation_BNP2)
     # One complex product is several times faster on CPUs than its four real ones.
     x_BNP = torch.view_as_complex(rearrange(x_BND.float(), "b n (p c) -> b n p c", c=2))
     turned_BNP2 = torch.view_as_real(x_BNP * torch.view_as_complex(rotation_BNP2))
     return turned_BNP2.flatten(-2).to(x_BND.dtype)
+
+
+def _rotated(x_BND: Tensor, rotation_BNP2: Tensor) -> Tensor:
+    cos_BNP, sin_BNP = rotation_BNP2.unbind(-1)
+    a_BNP, b_BNP = x_BND.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = (a_BNP * cos_BNP - b_BNP * sin_BNP, a_BNP * sin_BNP + b_BNP * cos_BNP)
+    return torch.stack(turned, dim=-1).flatten(-2).to(x_BND.dtype)
 
 
 def modulate(x_BND: Tensor, shift_BTD: Tensor, scale_BTD: Tensor) -> Tensor:
@@ -69,7 +78,9 @@ def attention(
     q, k, v = (rearrange(x, "b n (a k) -> b a n k", a=heads) for x in (q_BND, k_BLD, v_BLD))
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
         # On CPUs the fused backward takes up to three times as long in bfloat16.
-        out_BANK = _written_out(q, k, v, mask)
+        compiling = torch.compiler.is_compiling()
+        steps = _Attention.apply if compiling else _written_out
+        out_BANK: Tensor = steps(q, k, v, mask)
     else:
         out_BANK = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return rearrange(out_BANK, "b a n k -> b n (a k)")
@@ -82,6 +93,31 @@ def _written_out(q_BANK: Tensor, k_BALK: Tensor, v_BALK: Tensor, mask: Tensor | 
         scores_BANL = scores_BANL.masked_fill(~mask, -torch.inf)
     weights_BANL: Tensor = scores_BANL.softmax(-1, dtype=torch.float32).to(v_BALK.dtype)
     return weights_BANL @ v_BALK
+
+
+class _Attention(torch.autograd.Function):
+    """The same with a backward pass that a compiler makes one pass over the weights:
+    dS = P (dO V' - rowsum(dO O)). Source: Dao et al., arXiv:2205.14135, appendix B.2."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        scores_BANL = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores_BANL = scores_BANL.masked_fill(~mask, -torch.inf)
+        weights_BANL = scores_BANL.softmax(-1, dtype=torch.float32).to(v.dtype)
+        out_BANK: Tensor = weights_BANL @ v
+        ctx.save_for_backward(q, k, v, weights_BANL, out_BANK)
+        return out_BANK
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, weights_BANL, out_BANK = ctx.saved_tensors
+        along_BAN1 = (slope.float() * out_BANK.float()).sum(-1, keepdim=True)
+        to_weights_BANL = (slope @ v.transpose(-1, -2)).float()
+        to_scores_BANL = weights_BANL * (to_weights_BANL - along_BAN1) * q.shape[-1] ** -0.5
+        to_scores_BANL = to_scores_BANL.to(q.dtype)
+        to_k_BALK = to_scores_BANL.transpose(-1, -2) @ q
+        return to_scores_BANL @ k, to_k_BALK, weights_BANL.transpose(-1, -2) @ slope, None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
