@@ -1,5 +1,6 @@
 """What a run is said to cost."""
 
+import platform
 import subprocess
 import sys
 
@@ -22,3 +23,23 @@ os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {ask!r}])
 """
     done = subprocess.run([sys.executable, "-c", fill], capture_output=True, text=True, check=True)
     assert 1 << 24 < int(done.stdout) < MUCH
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+    ask = """
+import resource, torch
+from overcrank.runtime import keep_freed_memory
+keep_freed_memory()
+def faults():
+    for _ in range(20):
+        large = [torch.ones(4 << 20) for _ in range(4)]
+        large.clear()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(-faults() + faults())
+"""
+    kept, given_back = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for code in (ask, ask.replace("keep_freed_memory()\n", "\n"))
+    )
+    assert int(kept.stdout) < 3000 < int(given_back.stdout)

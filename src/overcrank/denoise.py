@@ -114,6 +114,7 @@ class Denoiser:
     ) -> VelocityFn:
         # Conditions hold for whole latent frames: one level for the tokens of each is enough.
         of_a_frame = state.size.height * state.size.width
+        keep_BL = None if text.keep_BL.all() else text.keep_BL  # a mask takes longer
 
         def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
             v: Tensor = self.model.transformer(
@@ -121,7 +122,7 @@ class Denoiser:
                 sigma if sigma.ndim == 1 else sigma[:, ::of_a_frame],
                 state.positions_BNX,
                 text.embeds_BLD,
-                text.keep_BL,
+                keep_BL,
                 stg_layers=perturbed.stg_layers,
                 stg_mode=perturbed.stg_mode,
             )

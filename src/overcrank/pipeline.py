@@ -26,7 +26,7 @@ from overcrank.flow.tone import tone_map
 from overcrank.metrics.artefacts import not_finite
 from overcrank.plan import Plan
 from overcrank.request import Request
-from overcrank.runtime import Stages, choose, peak_memory
+from overcrank.runtime import Stages, choose, keep_freed_memory, peak_memory
 from overcrank.text import PromptEnhancer, TextEmbedding
 from overcrank.video import Outcome, Report, Video
 from overcrank.weights import Extras, LoRAFile, Model, ModelFiles, read_weighted
@@ -89,6 +89,8 @@ class Pipeline:
         self._enhancers: dict[str, PromptEnhancer] = {}
         self.reads_once = False
         """Whether large text models make room as soon as a prompt is read."""
+        if self.hardware.device.type == "cpu":
+            keep_freed_memory()
         for network in (self.vae, self.transformer, model.upsampler):
             if network is not None:
                 self.hardware.place(network)

@@ -1,6 +1,8 @@
 """Where to compute, and in which precision."""
 
+import ctypes
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,11 @@ import torch
 from torch import nn
 
 from overcrank.errors import RequestError
+
+KEPT = 2**28
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_KEPT = 2**25
+"""Source: glibc, malloc.h and mallopt(3). Larger blocks are given back; this is its maximum."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -47,6 +54,20 @@ def choose(device: str | torch.device | None, dtype: str | torch.dtype) -> Hardw
     if chosen is None or chosen not in DTYPES.values():
         raise RequestError(f"a dtype is auto, float32 or bfloat16, got {dtype!r}: try dtype='auto'")
     return Hardware(where, chosen)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library reuse what is freed instead of giving it back to the system.
+
+    Large tensors come and go in every layer; each time, the system would map and clear their pages
+    anew. For the whole process: glibc keeps up to `KEPT` bytes, other libraries are left alone.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, KEPT)
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ P pairs (D / 2).
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overcrank.flow import SkipMode
@@ -17,7 +18,15 @@ NORM_EPS = 1e-6
 
 def activation(name: Activation) -> nn.Module:
     """The activation that a config names."""
-    return nn.SiLU() if name == "silu" else nn.GELU(approximate="tanh")
+    return SiLU() if name == "silu" else nn.GELU(approximate="tanh")
+
+
+class SiLU(nn.Module):
+    """In place where nothing is learnt: hidden values are the largest there are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; x is gone afterwards, unless there are gradients."""
+        return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class Projection(nn.Module):

@@ -143,7 +143,8 @@ class FactorisedBlock(nn.Module):
             noise1, noise2 = _noise_maps(self, x_BCTHW, memory, generator)
             h_BCTHW = h_BCTHW + noise1 * self.per_channel_scale1[:, None]
             x_BCTHW = x_BCTHW + noise2 * self.per_channel_scale2[:, None]
-        return x_BCTHW + self.conv2(F.silu(h_BCTHW), causal=causal, memory=memory)
+        h_BCTHW = F.silu(h_BCTHW, inplace=not torch.is_grad_enabled())
+        return x_BCTHW + self.conv2(h_BCTHW, causal=causal, memory=memory)
 
 
 class ResStack(nn.Module):
