@@ -15,7 +15,10 @@ from overcrank.data.crops import ToyCrops
 from overcrank.data.film import Film
 from overcrank.errors import MediaError, RequestError
 from overcrank.media.video import write_mp4
+from overcrank.runtime import choose
 from overcrank.shapes import ClipSize
+from overcrank.train import read_config
+from overcrank.train.vae import VAEObjective
 
 SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "build_film.py"
 
@@ -131,6 +134,21 @@ def test_a_batch_has_film_as_often_as_asked(film: Film) -> None:
     assert not any(shares(0.0))
     assert 5 < sum(shares(0.5)) < 19
     assert all(shares(1.0))
+
+
+def test_a_batch_that_is_larger_than_the_film_shows_the_world(film: Film) -> None:
+    sizes = [ClipSize(1, 32, 32), ClipSize(1, 64, 64)]
+    crops = ToyCrops(0, 2, lambda step: (2, sizes[step]), film=film, film_share=1.0)
+    filmed = [
+        bool((crops[step].frames == crops[step].frames[:, :1, :1, :1]).all()) for step in (0, 1)
+    ]
+    assert filmed == [True, False]
+
+
+def test_a_film_that_no_stage_fits_is_refused(film: Film) -> None:
+    changes = ["preset=nano", f"film.file={film.path}", "stages=[{frames: 1, size: 64, batch: 1}]"]
+    with pytest.raises(RequestError, match="no stage is small enough for the film: got 80 x 48"):
+        VAEObjective(read_config("pocket-vae", changes), choose("cpu", "float32"))
 
 
 def test_a_share_of_no_film_is_refused(film: Film) -> None:

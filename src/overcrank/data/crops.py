@@ -32,9 +32,9 @@ class Crops:
 class ToyCrops(Dataset[Crops]):
     """`self[step]` is one batch, with as many crops of a clip as its area has room for.
 
-    shape_of(step) gives (batch, size). A clip is of `film` with probability `film_share`,
-    else of `clips` with probability `clips.share`, else of the world; of those that are real nobody
-    knows where their actors are, so their mask is empty.
+    shape_of(step) gives (batch, size). Where `film` has room for that size, a clip is of it with
+    probability `film_share`, else of `clips` with probability `clips.share`, else of the world; of
+    those that are real nobody knows where their actors are, so their mask is empty.
     """
 
     def __init__(
@@ -65,11 +65,12 @@ class ToyCrops(Dataset[Crops]):
         toys = self._toys(dice, size)
         real = iter(()) if self.clips is None else self.clips.crops(dice, size)
         nowhere = torch.zeros(size.frames, size.height, size.width, dtype=torch.bool)
+        film = self.film if self.film is not None and self.film.has_room(size) else None
         clips: list[Tensor] = []
         masks: list[Tensor] = []
         for _ in range(batch):
-            if self.film is not None and dice.random() < self.film_share:
-                clips.append(self.film.crop(dice, size))
+            if film is not None and dice.random() < self.film_share:
+                clips.append(film.crop(dice, size))
                 masks.append(nowhere)
             elif self.clips is not None and dice.random() < self.clips.share:
                 clips.append(next(real))

@@ -52,6 +52,11 @@ class Film:
                 f"then rising, below {shape[0]}"
             )
 
+    def has_room(self, size: ClipSize) -> bool:
+        """Whether there is a crop of that size."""
+        height, width = self.frames_NHW3.shape[1:3]
+        return size.height <= height and size.width <= width and size.frames <= max(self.lengths)
+
     def crop(self, dice: random.Random, size: ClipSize) -> Tensor:
         """A part of one shot, each possible beginning as likely: uint8 (F, H, W, 3).
 
@@ -59,7 +64,7 @@ class Film:
         """
         rooms = [max(0, length - size.frames + 1) for length in self.lengths]
         height, width = self.frames_NHW3.shape[1:3]
-        if size.height > height or size.width > width or not any(rooms):
+        if not self.has_room(size):
             raise RequestError(
                 f"{self.path} has no room for a crop: got {size.frames} frames of {size.width} x "
                 f"{size.height}, right is at most {max(self.lengths)} frames of {width} x {height}"

@@ -21,6 +21,7 @@ from overcrank.data.crops import Numbered, NumberedCrops, ToyCrops
 from overcrank.data.film import Film
 from overcrank.data.fitting import ClipCrops
 from overcrank.data.world import World
+from overcrank.errors import RequestError
 from overcrank.flow import mix
 from overcrank.metrics import psnr
 from overcrank.runtime import Hardware
@@ -54,7 +55,7 @@ class VAEObjective:
     ) -> None:
         self.config, self.hardware, self.world = config, hardware, world or World()
         self.held_out, self.clips, self.tell = held_out, clips, tell
-        self.film = Film(config.film.file) if config.film else None
+        self.film = _film(config)
         if config.start_from is None:
             vae = VAE(config.decoder.of(PRESETS[config.row]))
         else:
@@ -226,6 +227,20 @@ class VAEObjective:
         """Write `vae.safetensors`, finished."""
         vae = self.finished(_autoencoder(module))
         save_component(folder / "vae.safetensors", "vae", vae)
+
+
+def _film(config: RunConfig) -> Film | None:
+    """Refused if no stage is small enough for it."""
+    if config.film is None:
+        return None
+    film, sizes = Film(config.film.file), [stage.clip for stage in config.stages]
+    if not any(film.has_room(size) for size in sizes):
+        height, width = film.frames_NHW3.shape[1:3]
+        raise RequestError(
+            f"no stage is small enough for the film: got {width} x {height} pixels and at most "
+            f"{max(film.lengths)} frames, right is a larger film (docs/film.md), or a smaller stage"
+        )
+    return film
 
 
 def _cells(x_BCTHW: Tensor) -> Tensor:

@@ -74,4 +74,4 @@ class FilmShare(Strict):
     file: str = Field(examples=["film.safetensors"])
     """What `examples/build_film.py` wrote."""
     share: Share = 0.15
-    """Of the clips in a batch."""
+    """Of the clips in a batch of each stage that is no larger than the film."""
