@@ -202,3 +202,11 @@ def test_a_short_clip_has_no_story_and_is_the_same_without_them() -> None:
     for seed in range(20):
         assert told.scene(seed, "train", 3.4) == plain.scene(seed, "train")
     assert any(told.scene(seed, "train", 3.6) != plain.scene(seed, "train") for seed in range(5))
+
+
+def test_a_world_of_pairs_shows_two_actors() -> None:
+    world = World(PACK, 0.5, pairs=1.0)
+    for seed in range(8):
+        scene = world.scene(seed, "train")
+        assert len(scene.figures if isinstance(scene, FigureScene) else scene.actors) == 2
+    assert "100% pairs" in world.name

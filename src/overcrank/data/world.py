@@ -32,17 +32,18 @@ MASK_SIDE = 64
 @dataclass(frozen=True, slots=True)
 class World:
     """Scenes of solids and, with probability `figures`, of figures of `pack`; with probability
-    `stories`, either in two steps."""
+    `stories`, either in two steps; with probability `pairs`, what has no story has two actors."""
 
     pack: FigurePack | None = None
     figures: float = 0.0
     stories: float = 0.0
+    pairs: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.figures <= 1:
-            raise RequestError(f"the share of figures lies in 0 to 1, got {self.figures}: try 0.25")
-        if not 0 <= self.stories <= 1:
-            raise RequestError(f"the share of stories lies in 0 to 1, got {self.stories}: try 0.25")
+        for what in ("figures", "stories", "pairs"):
+            share = getattr(self, what)
+            if not 0 <= share <= 1:
+                raise RequestError(f"the share of {what} lies in 0 to 1, got {share}: try 0.25")
         if self.figures > 0 and self.pack is None:
             raise RequestError(
                 f"figures need a pack: got a share of {self.figures} and no pack: give "
@@ -52,12 +53,13 @@ class World:
     @property
     def name(self) -> str:
         """Worlds of one name show the same scenes for the same seeds."""
-        stories = f", {100 * self.stories:g}% stories" if self.stories else ""
+        shares = {"stories": self.stories, "pairs": self.pairs}
+        others = "".join(f", {100 * share:g}% {what}" for what, share in shares.items() if share)
         if self.pack is None or self.figures == 0:
-            return f"solids{stories}"
+            return f"solids{others}"
         digest = hashlib.sha256(self.pack.pictures_NHWC.numpy().tobytes())
         digest.update(repr((self.pack.names, self.pack.kinds)).encode())
-        return f"solids, {100 * self.figures:g}% figures of {digest.hexdigest()[:8]}{stories}"
+        return f"solids, {100 * self.figures:g}% figures of {digest.hexdigest()[:8]}{others}"
 
     def scene(
         self, seed: int, split: str = "train", seconds: float = math.inf
@@ -67,12 +69,17 @@ class World:
         What is to be seen for less than `SHORTEST_STORY` seconds has no story.
         """
         dice = random.Random(f"overcrank world {split} {seed}")
-        figures, story = dice.random() < self.figures, dice.random() < self.stories
-        story = story and seconds >= SHORTEST_STORY
+        figures, story, pair = (
+            dice.random() < share for share in (self.figures, self.stories, self.pairs)
+        )
+        story, count = story and seconds >= SHORTEST_STORY, 2 if pair else None
         if figures and self.pack is not None:
-            sample = sample_figure_story if story else sample_figure_scene
-            return sample(seed, self.pack, split)
-        return sample_story(seed, split) if story else sample_scene(seed, split=split)
+            if story:
+                return sample_figure_story(seed, self.pack, split)
+            return sample_figure_scene(seed, self.pack, split, figures=count)
+        if story:
+            return sample_story(seed, split)
+        return sample_scene(seed, split=split, actors=count)
 
     def render(
         self, scene: Scene | FigureScene, size: ClipSize, rate: float, start: float = 0.0

@@ -140,7 +140,7 @@ def _joint(
 def build_world(scenes: Scenes) -> World:
     """What the clips of a run show."""
     pack = shipped_pack() if scenes.pack is None else FigurePack.load(scenes.pack)
-    return World(pack=pack, figures=scenes.figures, stories=scenes.stories)
+    return World(pack, scenes.figures, scenes.stories, scenes.pairs)
 
 
 def _check_text_width(config: RunConfig, architecture: Architecture, text: TextEncoder) -> None:

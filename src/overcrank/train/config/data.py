@@ -66,6 +66,8 @@ class Scenes(Strict):
     stories: Share = 0.0
     """Probability of two steps, "rolls in, then bounces", of solids and of figures; the second
     begins after 2.2 seconds."""
+    pairs: Share = 0.0
+    """Probability that what has no story shows two actors; else six in ten scenes show one."""
 
 
 class FilmShare(Strict):
