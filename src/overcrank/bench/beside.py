@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overcrank.bench.clips import Setting
 from overcrank.errors import RequestError
 from overcrank.evaluate.twins import Diffusers, Inputs
 from overcrank.pipeline import Pipeline
@@ -26,32 +27,33 @@ from overcrank.weights.synthetic import fill_randomly
 WORDS = 24
 
 
-def beside_diffusers(pipe: Pipeline, rounds: int) -> dict[str, Any]:
-    """Seconds of one call of the transformer, medians, in each precision; and how far apart the
-    outputs are. RequestError if diffusers is not installed."""
-    ours, inputs = network(pipe), inputs_of(pipe)
-    try:
-        theirs = Diffusers(copy.deepcopy(ours), None)
-    except ImportError as error:
-        raise RequestError(
-            f"diffusers is not installed, got {error}: run `pip install diffusers`"
-        ) from None
-    calls: dict[str, Callable[[], Tensor]] = {
-        "ours": lambda: _ours(ours, inputs),
-        "diffusers": lambda: theirs.velocity(inputs),
-    }
-    found = {}
-    for dtype in dict.fromkeys((torch.float32, pipe.hardware.dtype)):
-        with precision(replace(pipe.hardware, dtype=dtype)):
-            outputs = {name: call().float() for name, call in calls.items()}
-            times = _timed(calls, rounds, pipe.hardware)
-        apart = (outputs["ours"] - outputs["diffusers"]).norm() / outputs["diffusers"].norm()
-        found[str(dtype).removeprefix("torch.")] = {
-            **times,
-            "times_as_fast": times["diffusers"] / times["ours"],
-            "apart": float(apart),
+class Beside:
+    """Both transformers, at the size of a clip. RequestError if diffusers is not installed."""
+
+    def __init__(self, pipe: Pipeline, setting: Setting) -> None:
+        ours, inputs = network(pipe), inputs_of(pipe, setting)
+        try:
+            theirs = Diffusers(copy.deepcopy(ours), None)
+        except ImportError as error:
+            raise RequestError(
+                f"diffusers is not installed, got {error}: run `pip install diffusers`"
+            ) from None
+        self.hardware = pipe.hardware
+        self._calls: dict[str, Callable[[], Tensor]] = {
+            "ours": lambda: _ours(ours, inputs),
+            "diffusers": lambda: theirs.velocity(inputs),
         }
-    return found
+
+    def calls(self, rounds: int) -> dict[str, Any]:
+        """Seconds of one call, medians, in each precision; and how far apart the outputs are."""
+        found = {}
+        for dtype in dict.fromkeys((torch.float32, self.hardware.dtype)):
+            with precision(replace(self.hardware, dtype=dtype)):
+                outputs = {name: call().float() for name, call in self._calls.items()}
+                times = _timed(self._calls, rounds, self.hardware)
+            apart = (outputs["ours"] - outputs["diffusers"]).norm() / outputs["diffusers"].norm()
+            found[str(dtype).removeprefix("torch.")] = {**times, "apart": float(apart)}
+        return found
 
 
 def network(pipe: Pipeline) -> Transformer:
@@ -63,19 +65,17 @@ def network(pipe: Pipeline) -> Transformer:
     return made
 
 
-def inputs_of(pipe: Pipeline) -> Inputs:
-    """As in a clip of the model's own size."""
-    defaults, device = pipe.model.defaults, pipe.hardware.device
-    grid = ClipSize(defaults.frames, defaults.height, defaults.width).latent
-    dice = torch.Generator().manual_seed(0)
+def inputs_of(pipe: Pipeline, setting: Setting) -> Inputs:
+    """As in a clip of that size."""
+    device, dice = pipe.hardware.device, torch.Generator().manual_seed(0)
+    grid = ClipSize(setting.frames, setting.height, setting.width).latent
     positions_NX = token_positions(grid, 1.0, causal=True) / torch.tensor([24.0, 1, 1])
+    text_width = pipe.transformer.config.text_width
     return Inputs(
         tokens_BNC=torch.randn(1, grid.tokens, LATENT_CHANNELS, generator=dice).to(device),
         sigma_BN=torch.full((1, 1), 0.5, device=device),
         positions_BNX=positions_NX[None].to(device),
-        text_BLE=torch.randn(1, WORDS, pipe.transformer.config.text_width, generator=dice).to(
-            device
-        ),
+        text_BLE=torch.randn(1, WORDS, text_width, generator=dice).to(device),
         keep_BL=torch.ones(1, WORDS, dtype=torch.bool, device=device),
     )
 

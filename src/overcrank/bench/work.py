@@ -1,51 +1,75 @@
-"""How many operations a clip takes, and what part of the machine's peak that is."""
+"""How many operations a clip takes, and of what kind they are."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from statistics import median
+from time import perf_counter
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from overcrank.bench.clips import Setting, clip, own
+from overcrank.bench.clips import Setting, clip
 from overcrank.pipeline import Pipeline
-from overcrank.runtime import Hardware
-from overcrank.runtime.machine import multiplications
+
+KINDS = {
+    "attention": ("scaled_dot_product",),
+    "convolutions": ("mkldnn_convolution", "slow_conv", "cudnn_convolution", "thnn_conv"),
+    "matrices": ("addmm", "mm", "bmm", "mkldnn_linear"),
+    "copies": ("copy_", "cat", "clone", "contiguous", "fill_", "zero_"),
+}
+"""Kind -> what its operations begin with, behind "aten::" and underscores; all others are passes
+over elements."""
 
 
-def shares(pipe: Pipeline, rounds: int) -> dict[str, Any]:
-    """Of the model's own clip: operations while denoising and while decoding, and both in one; the
-    peak of matrix multiplications in the same precision, measured between the clips; and how much
-    of that peak is reached: operations / (seconds x peak), medians.
+def operations(pipe: Pipeline, setting: Setting) -> dict[str, int]:
+    """Floating-point operations of matrices, convolutions and attention, as torch counts them:
+    while denoising, while decoding, and of both; those of the text are few and left out."""
+    one_step, two_steps = (_counted(pipe, replace(setting, steps=steps)) for steps in (1, 2))
+    each = two_steps - one_step
+    denoise, decode = each * setting.steps, one_step - each
+    return {"denoise": denoise, "decode": decode, "clip": denoise + decode}
 
-    Counted are matrix multiplications, convolutions and attention, as torch's FlopCounterMode does.
+
+def kinds(pipe: Pipeline, setting: Setting) -> dict[str, float]:
+    """Seconds of a clip by kind of operation; "python" is what lies between them.
+
+    Watching takes time itself: the sum is some percent above a clip that is not watched.
     """
-    setting = own(pipe)
-    whole, one_step, two_steps = (
-        _counted(pipe, replace(setting, steps=steps)) for steps in (setting.steps, 1, 2)
-    )
-    denoise = (two_steps - one_step) * setting.steps
-    operations = {"denoise": denoise, "decode": whole - denoise}
-    peaks, seconds = [], []
     clip(pipe, setting, 0)
-    for turn in range(1, rounds + 1):
-        peaks.append(multiplications(pipe.hardware))
-        seconds.append(clip(pipe, setting, turn))
-    peak = median(peaks)
-    reached = {
-        "denoise": [denoise / each["stage_denoise"] / peak for each in seconds],
-        "decode": [operations["decode"] / each["stage_decode"] / peak for each in seconds],
-        "clip": [whole / each["seconds"] / peak for each in seconds],
-    }
-    return {
-        "operations": {**operations, "clip": whole},
-        "peak": peak,
-        "peak_float32": multiplications(Hardware(pipe.hardware.device, torch.float32)),
-        "reached": {name: median(values) for name, values in reached.items()},
-    }
+    with profile(activities=[ProfilerActivity.CPU]) as watched:
+        begin = perf_counter()
+        clip(pipe, setting, 1)
+        whole = perf_counter() - begin
+    found = dict.fromkeys((*KINDS, "passes over elements"), 0.0)
+    for event in watched.key_averages():
+        found[_kind(event.key)] += event.self_cpu_time_total / 1e6
+    return {**found, "python": max(0.0, whole - sum(found.values()))}
+
+
+def _kind(name: str) -> str:
+    plain = name.removeprefix("aten::").lstrip("_")
+    return next(
+        (kind for kind, starts in KINDS.items() if plain.startswith(starts)), "passes over elements"
+    )
 
 
 def _counted(pipe: Pipeline, setting: Setting) -> int:
-    with FlopCounterMode(display=False) as counter:
+    clip(pipe, setting, 0)  # now the encoder knows its text
+    with _also_cpu_attention() as counter:
         clip(pipe, setting, 0)
     return counter.get_total_flops()
+
+
+@contextmanager
+def _also_cpu_attention() -> Iterator[FlopCounterMode]:
+    """torch does not count its attention for CPUs: queries with keys, and weights with values."""
+
+    def attention(q_BANK: Any, k_BALK: Any, *_: Any, **__: Any) -> int:
+        batch, heads, queries, width = q_BANK
+        return 4 * batch * heads * queries * k_BALK[2] * width
+
+    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    with FlopCounterMode(display=False, custom_mapping={on_cpu: attention}) as counter:
+        yield counter

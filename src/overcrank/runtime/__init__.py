@@ -1,7 +1,7 @@
 """How things run, and nothing about what they compute: device, precision, time and memory."""
 
 from overcrank.runtime.device import Hardware, choose, keep_freed_memory, precision, processor
-from overcrank.runtime.stages import Stages, free_memory, peak_memory
+from overcrank.runtime.stages import Stages, free_memory, peak_memory, peak_memory_of
 
 __all__ = [
     "Hardware",
@@ -10,6 +10,7 @@ __all__ = [
     "free_memory",
     "keep_freed_memory",
     "peak_memory",
+    "peak_memory_of",
     "precision",
     "processor",
 ]

@@ -10,7 +10,7 @@ import torch
 from overcrank.runtime.device import Hardware, processor
 from overcrank.runtime.stages import free_memory
 
-SIZE, TIMES = 1024, 7
+SIZE, TIMES = 2048, 5
 """Of the matrices that are multiplied, and how often."""
 
 

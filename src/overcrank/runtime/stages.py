@@ -1,8 +1,11 @@
 """What a run costs: seconds for each stage, and the peak of memory."""
 
+import ctypes
+import gc
+import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +60,23 @@ def peak_memory(hardware: Hardware) -> int:
     # On Linux this would begin with the peak of the process that started this one.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def peak_memory_of(run: Callable[[], object]) -> int | None:
+    """Bytes of this process at most while it runs; None where the system cannot begin anew.
+
+    What was freed before and kept for later is given back first.
+    """
+    forget = Path("/proc/self/clear_refs")
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is None or not os.access(forget, os.W_OK):
+        run()
+        return None
+    gc.collect()
+    trim(0)
+    forget.write_text("5")  # source: proc(5): the peak is what is resident now
+    run()
+    return _proc("self/status", "VmHWM")
 
 
 def free_memory(device: torch.device) -> int | None:
