@@ -18,6 +18,7 @@ def test_it_says_what_clips_are_computed_with(capsys: pytest.CaptureFixture[str]
     report = json.loads(told(capsys, "--json"))
     assert report["dtype"] in report["gigaflops"]
     assert all(speed > 1 for speed in report["gigaflops"].values())
+    assert all(speed > 1 for speed in report.get("convolutions", {}).values())
     assert report["model"] == "pocket, ready"
     assert report["threads"] >= 1
 

@@ -154,8 +154,6 @@ def _goes(data: Mapping[str, Any], found: Sequence[Row]) -> Iterator[str]:
     yield "|---" * (1 + len(both)) + "|"
     for stage in STAGES:
         yield f"| {stage} | " + " | ".join(f"{r[f'stage_{stage}'] * 1e3:.0f}" for r in both) + " |"
-    rest = [row["seconds"] - sum(row[f"stage_{stage}"] for stage in STAGES) for row in both]
-    yield "| all else | " + " | ".join(f"{value * 1e3:.0f}" for value in rest) + " |"
     watched = [
         found[0]
         for row in both

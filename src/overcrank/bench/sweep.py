@@ -44,11 +44,11 @@ class Sweep:
     def tasks(self, record: Record) -> Iterator[Task]:
         """In order: what is measured once, then turn by turn."""
         pipe = self.pipes[""]
+        for name in self.settings:
+            yield Task(f"memory {name}", 0, partial(self._warmed, name))
         yield Task("operations", 0, partial(operations, pipe, self.base))
         for name, each in self.pipes.items():
             yield Task(f"kinds {name}".strip(), 0, partial(kinds, each, self.base))
-        for name in self.settings:
-            yield Task(f"memory {name}", 0, partial(self._warmed, name))
         for turn in range(self.rounds):
             for each in self.pipes.values():
                 yield Task(_peak(each.hardware), turn, partial(multiplications, each.hardware))

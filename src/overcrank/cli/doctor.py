@@ -32,7 +32,7 @@ def doctor_command(
 
     from overcrank import __version__
     from overcrank.runtime import choose
-    from overcrank.runtime.machine import describe, multiplications
+    from overcrank.runtime.machine import convolutions, describe, multiplications
 
     hardware = choose(None, "auto")
     report: dict[str, Any] = {"overcrank": __version__, **describe(hardware)}
@@ -40,6 +40,10 @@ def doctor_command(
         str(dtype).removeprefix("torch."): multiplications(replace(hardware, dtype=dtype)) / 1e9
         for dtype in {torch.float32, hardware.dtype}
     }
+    if hardware.device.type == "cpu":
+        report["convolutions"] = {
+            name: speed / 1e9 for name, speed in convolutions(hardware).items()
+        }
     report["model"] = _shipped()
     report["missing"] = dict(_missing())
     if json:
@@ -63,6 +67,10 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "free memory", f"{report['free_memory'] / 1e9:.1f} GB"
     speeds = [f"{name} {speed:,.0f} GFLOP/s" for name, speed in report["gigaflops"].items()]
     yield "matrices", ", ".join(sorted(speeds, reverse=True))
+    if "convolutions" in report:
+        two, three = (report["convolutions"][f"{count} axes"] for count in ("two", "three"))
+        told = f"{two:,.0f} GFLOP/s as they are computed, {three:,.0f} with three axes"
+        yield "flat convolutions", told
     yield "computes in", f"{report['dtype']}, the faster one here"
     yield "default model", report["model"]
 
