@@ -104,7 +104,7 @@ def clip(pipe: Pipeline, setting: Setting, turn: int) -> dict[str, float]:
 
 
 def warm(pipe: Pipeline, setting: Setting) -> int | None:
-    """Make the beginning of a clip, in one step: the peak of resident memory meanwhile, in bytes;
+    """Make the beginning of a clip, in one step: the peak of memory meanwhile, in bytes;
     None where the system does not tell it.
 
     All that is large is in it: a step, and the largest piece that is decoded at once.
@@ -117,7 +117,7 @@ def warm(pipe: Pipeline, setting: Setting) -> int | None:
         stream.close()
 
     with _threads(setting.threads):
-        return peak_memory_of(beginning)
+        return peak_memory_of(beginning, pipe.hardware.device)
 
 
 def _stream(pipe: Pipeline, setting: Setting, turn: int) -> Stream:

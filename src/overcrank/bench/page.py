@@ -132,7 +132,7 @@ def _summary(data: Mapping[str, Any], found: Sequence[Row]) -> Iterator[str]:
             f"of the float32 peak, {'while denoising' if part == 'denoise' else 'whole clip'}",
             [f"{share:.0%}" for share in shares],
         )
-    yield line("peak of resident memory", [_gigabytes(row["memory"]) for row in both])
+    yield line("peak of memory", [_gigabytes(row["memory"]) for row in both])
 
 
 def _share(data: Mapping[str, Any], row: Row, part: str, dtype: str) -> float:

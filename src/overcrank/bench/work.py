@@ -33,7 +33,7 @@ def operations(pipe: Pipeline, setting: Setting) -> dict[str, int]:
 
 
 def kinds(pipe: Pipeline, setting: Setting) -> dict[str, float]:
-    """Seconds of a clip by kind of operation; "python" is what lies between them.
+    """Seconds of a clip on a CPU by kind of operation; "python" is what lies between them.
 
     Watching takes time itself: the sum is some percent above a clip that is not watched.
     """

@@ -62,11 +62,13 @@ def peak_memory(hardware: Hardware) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def peak_memory_of(run: Callable[[], object]) -> int | None:
-    """Bytes of this process at most while it runs; None where the system cannot begin anew.
-
-    What was freed before and kept for later is given back first.
-    """
+def peak_memory_of(run: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes at most while it runs, of the accelerator if there is one, else of this process; None
+    where the system cannot begin anew. What was freed and kept for later is given back first."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device)
     forget = Path("/proc/self/clear_refs")
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is None or not os.access(forget, os.W_OK):
