@@ -63,6 +63,7 @@ def _seconds(run: Callable[[], Tensor]) -> float:
     seconds = []
     for _ in range(TIMES + 1):
         begin = perf_counter()
-        float(run().flatten()[0])  # waits for the device
+        result = run()
+        float(result[(0,) * result.ndim])  # waits for the device
         seconds.append(perf_counter() - begin)
     return median(seconds[1:])
