@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from overcrank.errors import RequestError
 from overcrank.shapes import ClipSize
 from overcrank.toybox.figure_bench import figure_bench
 from overcrank.toybox.figure_pack import shipped_pack
@@ -34,6 +35,11 @@ def test_an_empty_stage_is_like_nothing(reader: FigureReader) -> None:
     there = render_figures(scene, shipped_pack(), SIZE, 8.0)
     empty = render_figures(type(scene)(figures=(), stage=scene.stage), shipped_pack(), SIZE, 8.0)
     assert reader.which(empty, 8.0)[1] < 0.75 * reader.which(there, 8.0)[1]
+
+
+def test_frames_that_are_not_square_are_refused(reader: FigureReader) -> None:
+    with pytest.raises(RequestError, match="64 x 32"):
+        reader.read(torch.zeros(9, 32, 64, 3, dtype=torch.uint8), 8.0)
 
 
 def test_a_template_is_found_where_it_lies() -> None:

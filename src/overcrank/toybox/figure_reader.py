@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overcrank.errors import RequestError
 from overcrank.toybox.figure_pack import FigurePack
 from overcrank.toybox.figure_templates import Found, Templates, Turn, small
 from overcrank.toybox.motion import Pose
@@ -61,6 +62,12 @@ class FigureReader:
 
     def which(self, frames_FHWC: Tensor, frame_rate: float) -> tuple[str, float, float]:
         """Name, likeness and size of the figure in a clip that begins with its scene."""
+        height, width = frames_FHWC.shape[1:3]
+        if height != width:
+            raise RequestError(
+                f"figures are read in square frames: got {width} x {height}: right is, say, "
+                f"{height} x {height}"
+            )
         last = len(frames_FHWC) - 1
         looks = [min(last, round(seconds * frame_rate)) for seconds in LOOKS]
         seen = torch.stack([self._alike(frame) for frame in small(frames_FHWC[looks])])
