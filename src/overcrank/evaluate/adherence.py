@@ -2,7 +2,7 @@
 
 A caption is held to the facts that it names, no others; of each fact the recogniser says if the
 clip shows it, or that it is not sure, which counts as not found. "Order of events" is not asked:
-the toybox has no stories of two steps.
+bench-v1 has no stories of two steps (`evaluate.figures` asks for some).
 """
 
 from collections import Counter, defaultdict
