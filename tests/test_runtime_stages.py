@@ -28,8 +28,9 @@ os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {ask!r}])
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_freed_memory_is_used_again_without_asking_the_system() -> None:
     ask = """
-import resource, torch
+import ctypes, resource, torch
 from overcrank.runtime import keep_freed_memory
+ctypes.CDLL(None).mallopt(-3, 1 << 17)  # M_MMAP_THRESHOLD as it is at first, for good
 keep_freed_memory()
 def faults():
     for _ in range(20):
