@@ -2,12 +2,21 @@
 
 import contextlib
 import io
+from typing import NamedTuple
 
 from overcrank.cli import main
 
 
-def overcrank(*words: object) -> tuple[int, str, str]:
+class Done(NamedTuple):
     """Exit code, and what went to stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+def overcrank(*words: object) -> Done:
+    """Run it with these words."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -15,4 +24,4 @@ def overcrank(*words: object) -> tuple[int, str, str]:
         except SystemExit as end:
             code = end.code
     assert isinstance(code, int)
-    return code, out.getvalue(), err.getvalue()
+    return Done(code, out.getvalue(), err.getvalue())

@@ -1,7 +1,5 @@
 """overcrank generate: flags, files, exit codes."""
 
-import contextlib
-import io
 import json
 import re
 import signal
@@ -14,9 +12,10 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from command_line import overcrank
 from nano_model import save_nano
 from overcrank import __version__
-from overcrank.cli import main, with_dashes
+from overcrank.cli import with_dashes
 from overcrank.cli.generate import nearest_frames
 from overcrank.cli.values import SETTABLE, WITH_FLAG, read_settings
 from overcrank.flow import Guidance
@@ -24,24 +23,6 @@ from overcrank.media import read_frames, read_metadata
 from overcrank.request import Request
 
 PROMPT = "a red ball bounces on a blue floor"
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-def overcrank(*words: object) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code
-    assert isinstance(code, int)
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -158,14 +158,16 @@ def participle(phrase: str) -> str:
     return f"{stem}ing{rest}"
 
 
+def _acts(names: list[str], verbs: list[str]) -> str:
+    return _all(f"{_a(name)} {third(does)}" for name, does in zip(names, verbs, strict=True))
+
+
 def _active(names: list[str], verbs: list[str], where: str) -> str:
-    does = (f"{_a(name)} {third(does)}" for name, does in zip(names, verbs, strict=True))
-    return f"{_all(does)} {where}"
+    return f"{_acts(names, verbs)} {where}"
 
 
 def _ground_first(names: list[str], verbs: list[str], where: str) -> str:
-    does = (f"{_a(name)} {third(does)}" for name, does in zip(names, verbs, strict=True))
-    return f"{where}, {_all(does)}"
+    return f"{where}, {_acts(names, verbs)}"
 
 
 def _attribute(names: list[str], verbs: list[str], where: str) -> str:
