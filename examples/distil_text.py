@@ -1,6 +1,6 @@
 """Makes the small text encoder, `src/overcrank/text/small.safetensors`, from MiniLM and WordNet.
 
-    python examples/distil_text.py /usr/share/wordnet work words teach learn settle export
+    python examples/distil_text.py /usr/share/wordnet work words teach learn export
 
 The first folder is that of WordNet 3.0 (Debian's wordnet-base), the second is for what the steps
 leave to each other. Sentences are captions of training, in which words are replaced by any of the
@@ -27,7 +27,6 @@ from safetensors.torch import load_file
 from sentences import FORMS, SLOTS, Item, Words, sentences
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from overcrank.text.minilm import SCALE, MiniLMEncoder, find_folder
 from overcrank.text.small import (
@@ -36,8 +35,6 @@ from overcrank.text.small import (
     RANK,
     SmallNetwork,
     make_tokenizer,
-    pack,
-    unpack,
     write_small,
 )
 
@@ -45,7 +42,6 @@ SENTENCES = 50_000
 EPOCHS = 2
 BATCH = 64
 PEAK_RATE = 4e-4
-SETTLING_EPOCHS, SETTLING_RATE = 0.4, 2.5e-4
 LAYERS = (0, 5)
 """Those of the teacher that the student begins as."""
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -182,30 +178,6 @@ def learn(work: Path) -> None:
     torch.save(network.state_dict(), work / "student.pt")
 
 
-def settle(work: Path) -> None:
-    """Go on with the weights as they will be kept, and keep the pieces that are used most."""
-    _, pieces, _ = _words(work)
-    network = SmallNetwork(len(pieces), len(LAYERS))
-    network.load_state_dict(torch.load(work / "student.pt", weights_only=True))
-    matrices = [
-        part for part in network.modules() if isinstance(part, torch.nn.Linear | torch.nn.Embedding)
-    ]
-    for part in matrices:
-        parametrize.register_parametrization(part, "weight", Rounded())
-    _train(network, work, SETTLING_EPOCHS, SETTLING_RATE)
-    for part in matrices:
-        parametrize.remove_parametrizations(part, "weight")
-    torch.save(network.state_dict(), work / "settled.pt")
-
-
-class Rounded(torch.nn.Module):
-    """A matrix as it is kept, whose gradient is that of the exact one."""
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Bengio et al., arXiv:1308.3432: straight through."""
-        return weight + (unpack(*pack(weight)) - weight).detach()
-
-
 def _train(network: SmallNetwork, work: Path, epochs: float, peak: float) -> None:
     told = torch.load(work / "told.pt", weights_only=True, mmap=True)
     ends = told["lengths"].cumsum(0)
@@ -294,7 +266,7 @@ def _kept(work: Path, pieces: Sequence[str]) -> list[int]:
 def export(work: Path) -> None:
     """To where the package has it."""
     _, pieces, _ = _words(work)
-    weights = torch.load(work / "settled.pt", weights_only=True)
+    weights = torch.load(work / "student.pt", weights_only=True)
     kept = _kept(work, pieces)
     weights["table.weight"] = weights["table.weight"][kept]
     network = SmallNetwork(len(kept), len(LAYERS))
@@ -308,7 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("wordnet", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("steps", nargs="+", choices=("words", "teach", "learn", "settle", "export"))
+    parser.add_argument("steps", nargs="+", choices=("words", "teach", "learn", "export"))
     parser.add_argument("--minutes", type=float, default=1e6, help="of teaching, at most")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
@@ -320,8 +292,6 @@ def main() -> None:
             teach(asked.wordnet, asked.work, asked.minutes)
         elif step == "learn":
             learn(asked.work)
-        elif step == "settle":
-            settle(asked.work)
         else:
             export(asked.work)
 

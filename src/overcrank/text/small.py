@@ -1,11 +1,12 @@
-"""The small text encoder: MiniLM's states of short prompts, from 5 M weights that ship with us.
+"""A small text encoder: MiniLM's states of short prompts, from 6 M weights of our own.
 
 Two layers of the kind of BERT (Devlin et al., "BERT", arXiv:1810.04805) on a factorised table of
-word pieces. They were taught MiniLM's states, times its scale, by examples/distil_text.py, and that
-rare words of the dictionary stand where common ones do. Matrices are kept in four bits a weight.
+word pieces, taught MiniLM's states, times its scale, and that rare words of the dictionary stand
+where common ones do. Matrices are kept in eight bits a weight. examples/distil_text.py makes the
+file; the package has none yet, and no model is read with it.
 
 Axes: B batch, L text tokens, D width, V pieces, R rank of the table, F width inside a layer,
-H heads, K width of one; a packed matrix has R rows, C columns, G groups of N weights.
+H heads, K width of one; a packed matrix has R rows, C columns.
 """
 
 import json
@@ -26,9 +27,9 @@ WIDTH, INNER, HEADS = 384, 1536, 12
 RANK = 96
 LONGEST = 128
 FILE = Path(__file__).with_name("small.safetensors")
-GROUP, LARGEST = 32, 7
-"""So many weights share a scale; they are whole numbers of it from -7 to 7."""
-_PACKED = ".packed"
+LARGEST = 127
+"""Weights of a row are whole numbers of its scale from -127 to 127."""
+_STEPS = ".steps"
 _EPSILON = 1e-12
 
 
@@ -76,7 +77,7 @@ class SmallLayer(nn.Module):
 
 
 class SmallEncoder:
-    """The shipped network's states on the CPU, at most 128 tokens."""
+    """The network's states on the CPU, at most 128 tokens."""
 
     name = "overcrank-small"
     width = WIDTH
@@ -122,30 +123,25 @@ def make_tokenizer(pieces: Sequence[str]) -> Any:
 
 
 def write_small(network: SmallNetwork, pieces: Sequence[str], path: Path) -> None:
-    """Matrices in four bits a weight, with a float16 scale for every 32 of them."""
+    """Matrices in eight bits a weight, with a float32 scale for each row."""
     tensors = {}
     for name, value in network.state_dict().items():
         if value.ndim == 2:
-            tensors[name + _PACKED], tensors[name] = pack(value)
+            tensors[name + _STEPS], tensors[name] = pack(value)
         else:
             tensors[name] = value.contiguous()
     save_file(tensors, path, {"pieces": json.dumps(list(pieces), ensure_ascii=False)})
 
 
 def pack(matrix_RC: Tensor) -> tuple[Tensor, Tensor]:
-    """Two weights a byte, (R, C / 2), and the scales, (R, C / 32)."""
-    groups_RGN = matrix_RC.unflatten(1, (-1, GROUP))
-    largest_RG1 = groups_RGN.abs().amax(2, keepdim=True)
-    scale_RG1 = (largest_RG1 / LARGEST).clamp_min(1e-6).half()
-    steps_RGN = (groups_RGN / scale_RG1.float()).round().clamp(-LARGEST, LARGEST) + LARGEST
-    low_RC, high_RC = steps_RGN.flatten(1).to(torch.uint8).unflatten(1, (-1, 2)).unbind(2)
-    return low_RC + 16 * high_RC, scale_RG1.squeeze(2)
+    """Whole numbers from -127 to 127, int8 (R, C), and what one is in each row, (R, 1)."""
+    scale_R1 = (matrix_RC.abs().amax(1, keepdim=True) / LARGEST).clamp_min(1e-9)
+    return (matrix_RC / scale_R1).round().to(torch.int8), scale_R1
 
 
-def unpack(packed_RC: Tensor, scale_RG: Tensor) -> Tensor:
+def unpack(steps_RC: Tensor, scale_R1: Tensor) -> Tensor:
     """The matrix again, in float32."""
-    steps_RC = torch.stack([packed_RC % 16, packed_RC // 16], dim=2).flatten(1).float() - LARGEST
-    return (steps_RC.unflatten(1, (-1, GROUP)) * scale_RG.float().unsqueeze(2)).flatten(1)
+    return steps_RC.float() * scale_R1
 
 
 def _read(path: Path) -> tuple[list[str], Mapping[str, Tensor]]:
@@ -156,12 +152,13 @@ def _read(path: Path) -> tuple[list[str], Mapping[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise ModelError(
-            f"the small text encoder cannot be read: got {path} ({error}): install overcrank again"
+            f"the small text encoder cannot be read: got {path} ({error}): make it with "
+            "examples/distil_text.py"
         ) from error
     weights = {}
     for name, value in tensors.items():
-        if name + _PACKED in tensors:
-            weights[name] = unpack(tensors[name + _PACKED], value)
-        elif not name.endswith(_PACKED):
+        if name + _STEPS in tensors:
+            weights[name] = unpack(tensors[name + _STEPS], value)
+        elif not name.endswith(_STEPS):
             weights[name] = value
     return pieces, weights
