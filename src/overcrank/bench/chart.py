@@ -9,6 +9,8 @@ from overcrank.pages.curves import ticks
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 46, 40
+INSET = 24
+"""From the sides of the plane to the first and last points, whose values stand beside them."""
 COLOURS = ("#c4502b", "#23558f", "#3b7d4f")
 
 Line = tuple[str, Sequence[tuple[float, float]]]
@@ -18,7 +20,7 @@ Line = tuple[str, Sequence[tuple[float, float]]]
 def chart(title: str, across: str, lines: Sequence[Line]) -> str:
     """A whole SVG; points are joined and carry their values."""
     xs, ys = ([point[axis] for _, points in lines for point in points] for axis in (0, 1))
-    x = _Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    x = _Axis(min(xs), max(xs), LEFT + INSET, WIDTH - RIGHT - INSET)
     y = _Axis(min(ys) / 1.5, max(ys) * 1.5, HEIGHT - BOTTOM, TOP)
     parts = [
         f'<text x="{LEFT}" y="18" font-weight="bold">{escape(title)}</text>',
@@ -30,7 +32,8 @@ def chart(title: str, across: str, lines: Sequence[Line]) -> str:
         parts.append(
             f'<text x="{LEFT + 150 * number}" y="36" fill="{colour}">{escape(name)}</text>'
         )
-        parts += _line([(x.at(a), y.at(b), b) for a, b in points], colour)
+        beside = 18 if number % 2 else -8  # below, above
+        parts += _line([(x.at(a), y.at(b), b) for a, b in points], colour, beside)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="12" fill="#333">'
@@ -60,12 +63,12 @@ def _grid(x: _Axis, y: _Axis, values: Sequence[float]) -> Iterator[str]:
         yield _middle(at, HEIGHT - 24, short(value))
 
 
-def _line(places: Sequence[tuple[float, float, float]], colour: str) -> Iterator[str]:
+def _line(places: Sequence[tuple[float, float, float]], colour: str, beside: int) -> Iterator[str]:
     path = " L".join(f"{x:.1f} {y:.1f}" for x, y, _ in places)
     yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
     for x, y, value in places:
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
-        yield _middle(x, y - 8, short(value))
+        yield _middle(x, y + beside, short(value))
 
 
 def _middle(x: float, y: float, text: str) -> str:
