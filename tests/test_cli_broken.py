@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from command_line import Done
+from command_line import overcrank as command
 from overcrank.weights import convert
-from test_cli_generate import Done
-from test_cli_generate import overcrank as command
 from test_weights_formats_broken import BROKEN, FOLDERS
 from tiny_checkpoints import write_tiny
 

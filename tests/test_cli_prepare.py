@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from test_cli_generate import overcrank
+from command_line import overcrank
 from test_data_prepare import manifest, pan, video
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from command_line import overcrank
 from overcrank.cli.values import weighted
 from overcrank.errors import RequestError
 from overcrank.transformer import TransformerConfig
 from overcrank.vae import PRESETS as VAES
 from overcrank.weights import convert, synthetic
 from overcrank.weights.convert import open_checkpoint
-from test_cli_generate import overcrank
 from test_pipeline_extras import write_lora
 from test_pipeline_passes import write_upscaler
 from tiny_checkpoints import LAYOUTS, assert_bit_equal, contents, write_tiny

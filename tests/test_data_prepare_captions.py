@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from command_line import overcrank
 from overcrank.data.prepare import Captioner, Settings, prepare
 from overcrank.errors import ModelError, RequestError
-from test_cli_generate import overcrank
 from test_data_prepare import everything, manifest, pan, video
 from tiny_vlm import write_vlm
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from command_line import overcrank as command
 from overcrank.errors import ModelError
 from overcrank.evaluate.golden import golden_rows
 from overcrank.evaluate.parity import LIMIT, Row, clips, compare, golden, relative
@@ -14,7 +15,6 @@ from overcrank.evaluate.twins import TWINS, Diffusers, installed
 from overcrank.evaluate.verify import DECISIONS, LAYOUTS, page, verify
 from overcrank.weights.checkpoint import Checkpoint
 from overcrank.weights.synthetic import reduced_release
-from test_cli_generate import overcrank as command
 from tiny_checkpoints import write_tiny
 
 ROOT = Path(__file__).resolve().parent.parent

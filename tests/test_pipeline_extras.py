@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import overcrank
+from command_line import overcrank as command
 from nano_model import embeds, nano_pipeline, save_nano
 from overcrank import Reference, Video
 from overcrank.cli.values import weighted
@@ -17,7 +18,6 @@ from overcrank.errors import ModelError, RequestError
 from overcrank.media import read_metadata, write_mp4
 from overcrank.pipeline import Pipeline
 from overcrank.text import PromptEnhancer
-from test_cli_generate import overcrank as command
 from test_text_enhance import save_model as save_language_model
 from tiny_checkpoints import write_tiny
 from tiny_t5 import save_t5

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import overcrank
+from command_line import overcrank as command
 from loud_weights import randomise
 from nano_model import embeds
 from overcrank import Clip, Image, Video
@@ -27,7 +28,6 @@ from overcrank.shapes import LatentSize
 from overcrank.transformer import Transformer, TransformerConfig, token_positions
 from overcrank.vae.upsampler import LatentUpsampler, UpsamplerConfig
 from overcrank.weights.releases import RELEASES
-from test_cli_generate import overcrank as command
 from tiny_checkpoints import write_tiny
 
 PICTURE = torch.full((64, 64, 3), 90, dtype=torch.uint8)
