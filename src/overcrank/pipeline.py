@@ -194,6 +194,11 @@ class Pipeline:
         """Seconds and memory that a request will take, without making anything."""
         return estimate(Plan.make(request, self.model), self.model, self.hardware)
 
+    @in_words
+    def recipe(self, request: Request) -> dict[str, object]:
+        """All that is needed to make the clip of a request again, before it is made once."""
+        return Plan.make(request, self.model).recipe(self.model, self.hardware)
+
     def _run(self, request: Request, *, kept: bool) -> Stream:
         if not isinstance(request, Request):
             raise RequestError(

@@ -72,10 +72,16 @@ class Video:
         """Write an mp4 marked as generated, with its recipe; `metadata=False` omits the prompt."""
         if not isinstance(metadata, bool):
             raise RequestError(f"metadata is true or false, got {metadata!r:.80}: choose one")
-        recipe = {
-            key: value
-            for key, value in self.recipe.items()
-            if metadata or key not in ("prompt", "negative_prompt", "enhanced")
-        }
-        tags = {"overcrank": "generated", "comment": json.dumps(recipe)}
-        write_mp4(path, [self.frames], self.frame_rate, metadata=tags)
+        write_mp4(
+            path, [self.frames], self.frame_rate, metadata=tagged(self.recipe, prompt=metadata)
+        )
+
+
+def tagged(recipe: Mapping[str, object], *, prompt: bool = True) -> dict[str, str]:
+    """What a file says of a clip: that it was generated, and how; without `prompt`, not of what."""
+    said = {
+        key: value
+        for key, value in recipe.items()
+        if prompt or key not in ("prompt", "negative_prompt", "enhanced")
+    }
+    return {"overcrank": "generated", "comment": json.dumps(said)}

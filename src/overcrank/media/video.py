@@ -1,10 +1,5 @@
-"""Write a clip as mp4, and read video back. Frames are uint8 (F, H, W, 3), RGB.
+"""Write a clip as mp4, and read video back. Frames are uint8 (F, H, W, 3), RGB."""
 
-Colours follow ITU-R BT.709, limited range, and the file says so: players would otherwise guess
-from the size of the picture.
-"""
-
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -19,27 +14,16 @@ import torch
 from torch import Tensor
 
 from overcrank.errors import MediaError, SoundOnlyError
+from overcrank.media.encoder import Encoder, rational
 from overcrank.media.files import check_output, published, readable_file
 
 if TYPE_CHECKING:
     import av
-    from av.container import InputContainer, OutputContainer
+    from av.container import InputContainer
     from av.video.stream import VideoStream
-
-BT709 = 1
-"""Primaries, transfer and matrix alike. Source: ITU-T H.273, tables 2 to 4, value 1."""
-
-LIMITED_RANGE = 1
-"""Luma from 16 to 235. Source: libavutil `AVCOL_RANGE_MPEG`."""
-
-PRESET = "veryfast"
-"""Half the processor time of "medium" and no larger a file, for 1.4 dB (docs/log.md)."""
 
 AV_TIME_BASE = 1_000_000
 """The length of a file is counted in such parts of a second. Source: libavutil."""
-
-MIN_FRAME_RATE = 0.1
-"""Frames a second are stored as a fraction of small numbers; less would be rounded."""
 
 MAX_PIXELS = 1 << 30
 """A video is held in memory as a whole; longer ones are refused (3 GiB of RGB)."""
@@ -63,7 +47,7 @@ def write_mp4(
     `key_every`: a clip can be read from every so many frames on, at least; x264 takes 250.
     """
     target = check_output(path)
-    rate = _rational(frame_rate)
+    rate = rational(frame_rate)
     with published(target) as temporary:
         import av
 
@@ -71,7 +55,12 @@ def write_mp4(
         try:
             with av.open(str(temporary), "w", format="mp4", options=options) as container:
                 container.metadata.update(metadata)
-                _encode(container, chunks, rate, crf, reproducible, key_every)
+                encoder = Encoder(
+                    container, rate, crf=crf, reproducible=reproducible, key_every=key_every
+                )
+                for chunk in chunks:
+                    encoder.add(chunk)
+                encoder.end()
         except av.FFmpegError as error:
             raise MediaError(
                 f"the clip cannot be written, got {error.strerror!r} for {target}: "
@@ -128,81 +117,6 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
     """What a video file says about itself: the mapping given to `write_mp4`, and what x264 adds."""
     with _opened(readable_file(path, "a video")) as container:
         return dict(container.metadata)
-
-
-def _encode(
-    container: "OutputContainer",
-    chunks: Iterable[Tensor],
-    rate: Fraction,
-    crf: int,
-    reproducible: bool,
-    key_every: int | None,
-) -> None:
-    from av import VideoFrame
-
-    stream: VideoStream | None = None
-    count = 0
-    for chunk in chunks:
-        _check_chunk(chunk, stream)
-        if stream is None:
-            stream = _add_stream(container, chunk.shape[2], chunk.shape[1], rate, crf)
-            if key_every is not None:
-                stream.codec_context.gop_size = key_every
-            if reproducible:  # x264's macroblock tree differs from run to run, on one thread too
-                stream.codec_context.thread_count = 1
-                stream.codec_context.options |= {"x264-params": "mbtree=0"}
-        for pixels in chunk.cpu().numpy():
-            rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = rgb.reformat(
-                format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED_RANGE
-            )
-            frame.pts, frame.time_base = count, 1 / rate
-            container.mux(stream.encode(frame))
-            count += 1
-    if stream is None:
-        raise MediaError("a clip needs frames, got none: give at least one")
-    container.mux(stream.encode(None))
-
-
-def _add_stream(
-    container: "OutputContainer", width: int, height: int, rate: Fraction, crf: int
-) -> "VideoStream":
-    stream = container.add_stream("libx264", rate=rate)
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    context = stream.codec_context
-    context.options = {"preset": PRESET, "crf": str(crf)}
-    context.thread_count = 0  # as many as there are cores
-    context.color_primaries = context.color_trc = context.colorspace = BT709
-    context.color_range = LIMITED_RANGE
-    return stream
-
-
-def _check_chunk(chunk: Tensor, stream: "VideoStream | None") -> None:
-    if chunk.dtype != torch.uint8 or chunk.ndim != 4 or chunk.shape[3] != 3:
-        raise MediaError(
-            "frames are uint8 of shape (n, height, width, 3), "
-            f"got {chunk.dtype} of shape {tuple(chunk.shape)}: convert them first"
-        )
-    height, width = chunk.shape[1:3]
-    if height < 2 or width < 2 or height % 2 or width % 2:
-        raise MediaError(
-            f"mp4 needs an even width and height, got {width} x {height}: "
-            f"try {max(2, width - width % 2)} x {max(2, height - height % 2)}"
-        )
-    if stream is not None and (width, height) != (stream.width, stream.height):
-        raise MediaError(
-            f"all frames of a clip have one size, got {width} x {height} after "
-            f"{stream.width} x {stream.height}: keep to the first"
-        )
-
-
-def _rational(frame_rate: float) -> Fraction:
-    if not math.isfinite(frame_rate) or frame_rate < MIN_FRAME_RATE:
-        raise MediaError(
-            f"a frame rate is a number of at least {MIN_FRAME_RATE}, got {frame_rate}: "
-            "try 24 frames a second"
-        )
-    return Fraction(frame_rate).limit_denominator(1001)
 
 
 @contextmanager
