@@ -93,7 +93,7 @@ def test_clocks_are_one_for_each_token_only_where_they_differ() -> None:
 def test_steps_are_reported_and_may_cancel() -> None:
     steps = []
 
-    def cancel(step: int, x: Tensor) -> None:
+    def cancel(step: int, x: Tensor, data: Tensor) -> None:
         steps.append(step)
         if step == 1:
             raise KeyboardInterrupt
@@ -186,7 +186,7 @@ def test_stochastic_sampling_leaves_tokens_alone_that_do_not_move() -> None:
         uniform(4),
         cap=cap,
         fresh_noise=fresh((1, 3, 3)),
-        on_step=lambda _, x: after_first.append(x),
+        on_step=lambda _, x, __: after_first.append(x),
     )
     assert torch.equal(after_first[0][:, :2], start[:, :2])
     assert torch.equal(after_first[-1][:, 0], data[:, 0])

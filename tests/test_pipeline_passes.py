@@ -20,6 +20,7 @@ from overcrank.estimate import _calls
 from overcrank.flow import euler
 from overcrank.flow.path import mix
 from overcrank.flow.tone import adain, tone_map
+from overcrank.moment import Moment
 from overcrank.noise import gaussian
 from overcrank.pipeline import Pipeline
 from overcrank.plan import Plan
@@ -94,6 +95,17 @@ def test_a_clip_in_two_passes_has_the_size_that_was_asked_for(pipe: Pipeline) ->
     assert (second["width"], second["num_inference_steps"]) == (64, 3)
     assert "upscaler" in video.recipe["hashes"]  # type: ignore[operator]
     json.dumps(video.recipe)
+
+
+def test_a_clip_goes_on_from_a_moment_of_either_pass(pipe: Pipeline) -> None:
+    moments: list[Moment] = []
+    whole = clip(pipe, on_moment=moments.append)
+    assert len(moments) == 10
+    for moment in (moments[2], moments[6], moments[8]):
+        steps: list[int] = []
+        again = clip(pipe, resume=moment, on_step=lambda step, _: steps.append(step))  # noqa: B023
+        assert torch.equal(again.frames, whole.frames)
+        assert steps == list(range(moment.step + 1, 11))
 
 
 def test_two_passes_are_what_lightricks_describes(pipe: Pipeline) -> None:

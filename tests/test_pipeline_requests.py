@@ -45,6 +45,8 @@ def test_the_arguments_of_a_pipeline_are_a_contract() -> None:
             "decode_sigma": None,
             "decode_noise": None,
             "on_step": None,
+            "on_moment": None,
+            "resume": None,
             "strict_size": False,
             "image_noise": 0.0,
             "enhance": None,

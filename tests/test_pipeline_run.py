@@ -13,6 +13,7 @@ from nano_model import embeds, nano_pipeline, save_nano
 from overcrank import Guidance, Image, Video
 from overcrank.errors import RequestError, RunError
 from overcrank.media import read_metadata
+from overcrank.moment import Moment
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
 from overcrank.video import Report
@@ -153,6 +154,38 @@ def test_on_step_can_cancel(pipe: Pipeline) -> None:
     assert steps == [1]
 
 
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"image": torch.zeros(32, 64, 3, dtype=torch.uint8), "image_noise": 0.2},
+        {"sigmas": [1.0, 0.7, 0.4]},
+    ],
+)
+def test_a_clip_goes_on_from_every_moment_to_the_same_frames(
+    pipe: Pipeline, wish: dict[str, Any]
+) -> None:
+    moments: list[Moment] = []
+    whole = clip(pipe, on_moment=moments.append, **wish)
+    assert [moment.step for moment in moments] == list(range(1, moments[0].total + 1))
+    for moment in moments:
+        steps: list[int] = []
+        again = clip(pipe, resume=moment, on_step=lambda step, _: steps.append(step), **wish)  # noqa: B023
+        assert torch.equal(again.frames, whole.frames)
+        assert steps == list(range(moment.step + 1, moment.total + 1))
+    # The last step is the shortest: what it points at is nearly what it arrives at.
+    first, last = (each.data_BCTHW - whole.latents for each in (moments[0], moments[-1]))
+    assert last.square().mean() < first.square().mean()
+
+
+def test_a_moment_of_another_clip_is_refused(pipe: Pipeline) -> None:
+    moments: list[Moment] = []
+    clip(pipe, on_moment=moments.append)
+    for wish in ({"num_frames": 17}, {"num_inference_steps": moments[0].total + 1}):
+        with pytest.raises(RequestError, match="from a moment of its own"):
+            clip(pipe, resume=moments[0], **wish)
+
+
 def test_the_report_says_where_the_seconds_went(pipe: Pipeline) -> None:
     report = clip(pipe).report
     assert list(report.seconds) == ["prepare", "text", "denoise", "decode"]
@@ -178,9 +211,11 @@ def test_a_wrong_wish_to_save_is_refused_in_words(arguments: dict[str, Any], wha
         video.save(**arguments)
 
 
-@pytest.mark.parametrize("wish", [{"conditions": 3}, {"on_step": 3}])
+@pytest.mark.parametrize(
+    "wish", [{"conditions": 3}, {"on_step": 3}, {"on_moment": 3}, {"resume": 3}]
+)
 def test_conditions_and_callbacks_of_another_kind_are_refused(wish: dict[str, Any]) -> None:
-    with pytest.raises(RequestError, match=r"(are|is) a .*, got 3: try "):
+    with pytest.raises(RequestError, match=r"(are|is) a .*, got 3: (try|keep) "):
         Request("a ball", **wish)
 
 

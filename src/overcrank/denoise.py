@@ -4,7 +4,6 @@ Axes: B batch, always 1; N video tokens, C latent channels, T H W cells of the l
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from einops import rearrange
@@ -14,6 +13,7 @@ from overcrank import noise
 from overcrank.conditioning import LatentState
 from overcrank.flow import Guidance, VelocityFn, euler, guided, mix
 from overcrank.flow.tone import adain
+from overcrank.moment import Moment
 from overcrank.plan import Plan
 from overcrank.shapes import LATENT_CHANNELS
 from overcrank.text import TextEmbedding
@@ -49,19 +49,21 @@ class Denoiser:
 
     def run(self) -> Denoised:
         """All walks, first to last."""
+        resume = self.plan.request.resume
         steps, done = 0, None
         for walk in self.plan.walks:
-            done = self._walk(walk, steps, None if done is None else done.latent)
-            steps += walk.steps
+            begin, steps = steps, steps + walk.steps
+            if resume is None or resume.step <= steps:
+                done = self._walk(walk, begin, None if done is None else done.latent)
         assert done is not None
         return done
 
     def _walk(self, walk: Walk, before: int, smaller_BCTHW: Tensor | None) -> Denoised:
         """Noise and conditions, schedule, guidance, sampler; `before` steps were taken already."""
-        if smaller_BCTHW is None:
-            start_BCTHW, prefix = self._noise(walk), ""
-        else:
-            start_BCTHW, prefix = self._upscaled(walk, smaller_BCTHW), "second "
+        if smaller_BCTHW is not None:
+            start_BCTHW = self._upscaled(walk, smaller_BCTHW)
+        else:  # of a second pass that is gone on with, only the size matters
+            start_BCTHW = gaussian(self.plan, walk, "second") if before else self._noise(walk)
         state = self._state(walk, start_BCTHW)
         for condition in walk.conditions:
             state = condition.apply(state, self.model.vae)
@@ -71,17 +73,21 @@ class Denoiser:
             walk.guidance,
             perturb=lambda now: self._velocity(self.text, state, now),
         )
+        resume, tokens_BNC, done = self.plan.request.resume, state.tokens_BNC, before
+        if resume is not None and resume.step > before:
+            tokens_BNC, done = resume.tokens_BNC.to(tokens_BNC), resume.step
         image_noise = self.plan.request.image_noise
+        fresh = "second fresh" if before else "fresh"
         tokens_BNC = euler(
             velocity,
-            state.tokens_BNC,
-            walk.sigmas,
+            tokens_BNC,
+            walk.sigmas[done - before :],
             cap=state.cap_BN if walk.conditions else 1.0,
-            before_step=lambda step, level, tokens: state.shaken(
-                tokens, before + step, level, image_noise
+            before_step=lambda step, level, x: state.shaken(x, done + step, level, image_noise),
+            fresh_noise=(
+                (lambda step: state.fresh(fresh, done - before + step)) if walk.stochastic else None
             ),
-            fresh_noise=partial(state.fresh, f"{prefix}fresh") if walk.stochastic else None,
-            on_step=lambda step, _: self._tell(before + step),
+            on_step=lambda step, x, data: self._tell(done + step, x, state.latent(data)),
         )
         return Denoised(state, tokens_BNC)
 
@@ -130,10 +136,14 @@ class Denoiser:
 
         return velocity
 
-    def _tell(self, step: int) -> None:
-        on_step = self.plan.request.on_step
-        if on_step is not None:
-            on_step(step + 1, self.plan.steps)
+    def _tell(self, step: int, tokens_BNC: Tensor, data_BCTHW: Tensor) -> None:
+        request, total = self.plan.request, self.plan.steps
+        if request.on_step is not None:
+            request.on_step(step + 1, total)
+        if request.on_moment is not None:
+            request.on_moment(
+                Moment(step=step + 1, total=total, tokens_BNC=tokens_BNC, data_BCTHW=data_BCTHW)
+            )
 
 
 def gaussian(plan: Plan, walk: Walk, purpose: str) -> Tensor:

@@ -75,6 +75,7 @@ class Plan:
         for walk in plan.walks:
             _check_layers(walk.guidance, model)
         _check_latents(plan)
+        _check_resume(plan)
         return plan
 
     @property
@@ -185,4 +186,20 @@ def _check_latents(plan: Plan) -> None:
         raise SizeError(
             f"latents must have the size of the clip, got {tuple(given.shape)}: "
             f"give {right}, or ask for another size"
+        )
+
+
+def _check_resume(plan: Plan) -> None:
+    moment = plan.request.resume
+    if moment is None:
+        return
+    walks = plan.walks
+    size = walks[-1 if moment.step > plan.steps - walks[-1].steps else 0].size.latent
+    right = (1, LATENT_CHANNELS, size.frames, size.height, size.width)
+    fits = tuple(moment.data_BCTHW.shape) == right and moment.tokens_BNC.shape[1] >= size.tokens
+    if moment.total != plan.steps or not 1 <= moment.step <= plan.steps or not fits:
+        raise RequestError(
+            f"a clip goes on from a moment of its own, got step {moment.step} of {moment.total} "
+            f"with latents {tuple(moment.data_BCTHW.shape)} for {plan.steps} steps with {right}: "
+            "ask for the clip that the moment was taken from"
         )

@@ -14,6 +14,7 @@ from overcrank.conditioning import Clip, Image, Reference
 from overcrank.conditioning.image import Picture, check_picture
 from overcrank.errors import RequestError, SizeError, in_words
 from overcrank.flow import Guidance, GuidanceByLevel, SkipMode
+from overcrank.moment import Moment
 from overcrank.shapes import MAX_FRAMES, MAX_SIDE, PIXELS_PER_CELL, ClipSize
 from overcrank.text import PromptEnhancer, is_text
 from overcrank.weights.card import (
@@ -29,6 +30,9 @@ MAX_SEED = 2**63 - 1
 
 OnStep = Callable[[int, int], None]
 """Called with (step, total) after each step; what it raises ends the run."""
+
+OnMoment = Callable[[Moment], None]
+"""Called after each step with where the clip is; what it raises ends the run."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +69,9 @@ class Request:
     decode_noise: float | None = None
     """The sampler goes on to zero, and this much noise is put back before decoding."""
     on_step: OnStep | None = None
+    on_moment: OnMoment | None = None
+    resume: Moment | None = None
+    """Go on from what `on_moment` was given when this request was made before."""
     strict_size: bool = False
     """Refuse pictures and frames of another size, instead of fitting them."""
     image_noise: float = 0.0
@@ -93,10 +100,15 @@ class Request:
         _check_guidance(self.guidance)
         self._check_sigmas()
         self._check_conditions()
-        if self.on_step is not None and not callable(self.on_step):
+        for name, of in (("on_step", "(step, total)"), ("on_moment", "a Moment")):
+            given = getattr(self, name)
+            if given is not None and not callable(given):
+                raise RequestError(
+                    f"{name} is a function of {of}, got {_shown(given)}: try {name}=print"
+                )
+        if self.resume is not None and not isinstance(self.resume, Moment):
             raise RequestError(
-                f"on_step is a function of (step, total), got {_shown(self.on_step)}: "
-                "try on_step=print"
+                f"resume is a Moment that on_moment was given, got {_shown(self.resume)}: keep one"
             )
 
     @property

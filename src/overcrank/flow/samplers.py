@@ -23,16 +23,17 @@ def euler(
     cap: Tensor | float = 1.0,
     before_step: Callable[[int, float, Tensor], Tensor] | None = None,
     fresh_noise: Callable[[int], Tensor] | None = None,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Walk x from sigmas[0] down to sigmas[-1]; levels descend.
 
     A token's clock is the smaller of the level and its cap (1 - strength of its condition):
     a token with cap 0 stays clean and never moves, one with cap 0.3 sets out when the level
     falls below 0.3. A cap broadcasts against x[..., 0]; with a number, or no cap, the velocity
-    function is given one clock for each sample. `on_step(step, x)` is called after each step and
-    may raise to cancel; `before_step(step, level, x)` gives the x that a step begins with, at the
-    level of the schedule. Source: LTX-Video, arXiv:2501.00103, section 2.3 (per-token levels).
+    function is given one clock for each sample. `on_step(step, x, data)` is called after each
+    step, with the data that its velocity pointed at, and may raise to cancel; `before_step(step,
+    level, x)` gives the x that a step begins with, at the level of the schedule. Source:
+    LTX-Video, arXiv:2501.00103, section 2.3 (per-token levels).
 
     With `fresh_noise(step)`, standard normal and shaped like x, a token that moves goes to the
     data that its velocity points at, and from there to the next level with that noise: the
@@ -46,12 +47,12 @@ def euler(
         if before_step is not None:
             x = before_step(step, float(sigmas[step]), x)
         v = velocity(x, now)
+        data = data_from(x, v, now[..., None])
         if fresh_noise is None:
             x = x + (after - now)[..., None] * v
         else:
-            data = data_from(x, v, now[..., None])
             moved = mix(data, fresh_noise(step).to(x), after[..., None])
             x = torch.where((after < now)[..., None], moved, x)
         if on_step is not None:
-            on_step(step, x)
+            on_step(step, x, data)
     return x
