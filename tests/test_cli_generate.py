@@ -17,10 +17,10 @@ from nano_model import save_nano
 from overcrank import __version__
 from overcrank.cli import with_dashes
 from overcrank.cli.values import SETTABLE, WITH_FLAG, read_settings
-from overcrank.cli.wish import nearest_frames
 from overcrank.flow import Guidance
 from overcrank.media import read_frames, read_metadata
 from overcrank.request import Request
+from overcrank.shapes import nearest_frames
 
 PROMPT = "a red ball bounces on a blue floor"
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "overcrank"
 
-GROUND = {"errors", "shapes", "noise", "flow"}
+GROUND = {"errors", "shapes", "noise", "flow", "moment"}
 NETWORKS = {"text", "transformer", "vae", "toybox"}
 TOOLS = {"data", "metrics", "conditioning", "runtime", "weights", "media", "pages"}
 CLIP = {"request", "walks", "plan", "estimate", "denoise", "video", "pipeline"}
@@ -27,6 +27,7 @@ BELOW_CALLERS = FRONT_DOOR | {"__init__"}
 MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
     "shapes": {"errors"},
+    "moment": set(),
     "noise": {"errors", "shapes"},
     "flow": {"errors"},
     **dict.fromkeys(NETWORKS, GROUND),

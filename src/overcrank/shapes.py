@@ -70,6 +70,11 @@ class LatentSize:
         )
 
 
+def nearest_frames(frames: float) -> int:
+    """The nearest possible number of frames, at least 1."""
+    return max(0, round((frames - 1) / FRAMES_PER_CELL)) * FRAMES_PER_CELL + 1
+
+
 def _neighbours(frames: int) -> str:
     below = (frames - 1) // FRAMES_PER_CELL * FRAMES_PER_CELL + 1
     return "1 or 9" if below < 1 else f"{below} or {below + FRAMES_PER_CELL}"

@@ -30,6 +30,7 @@ COMMANDS = {
     "inspect": "Show what is in a model.",
     "pack": "Make a model of what was trained.",
     "prepare": "Cut real videos into clips to train on.",
+    "serve": "Serve clips over HTTP.",
     "stream": "Play a clip while it is made.",
     "train": "Train a model.",
     "verify": "Compare our numbers with independent ones.",

@@ -8,7 +8,7 @@ import typer
 
 from overcrank.cli.values import SETTABLE, number, read_settings, whole
 from overcrank.errors import RequestError
-from overcrank.shapes import FRAMES_PER_CELL, LatentSize
+from overcrank.shapes import nearest_frames
 
 if TYPE_CHECKING:
     from overcrank.flow import Guidance, GuidanceByLevel
@@ -132,12 +132,6 @@ def refined(
         return replace(guidance, **fields)
     entries = tuple(replace(entry, **fields) for entry in guidance.entries)
     return replace(guidance, entries=entries)
-
-
-def nearest_frames(frames: float) -> int:
-    """The nearest possible number of frames, at least 1."""
-    cells = round((frames - 1) / FRAMES_PER_CELL)
-    return LatentSize(max(0, cells) + 1, 1, 1).clip.frames
 
 
 def counted(frames: int) -> str:

@@ -36,6 +36,20 @@ def fragments(
     yield written.take()
 
 
+def head_and_rest(first: bytes) -> tuple[bytes, bytes]:
+    """The first bytes of a clip as what every player needs, and what is shown first."""
+    place = 0
+    while first[place + 4 : place + 8] not in (b"moof", b""):
+        place += int.from_bytes(first[place : place + 4])
+    return first[:place], first[place:]
+
+
+def codec_of(head: bytes) -> str:
+    """As browsers name it: avc1, profile, constraints and level. Source: RFC 6381, section 3.3."""
+    place = head.index(b"avcC") + 5
+    return f"avc1.{head[place : place + 3].hex().upper()}"
+
+
 class _Written:
     """What a container writes, until it is taken."""
 

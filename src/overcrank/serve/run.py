@@ -1,0 +1,34 @@
+"""A server with its workers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from overcrank.serve.app import create_app
+from overcrank.serve.desk import Desk
+from overcrank.serve.settings import Settings
+from overcrank.serve.store import Store
+from overcrank.serve.worker import Workers
+
+
+def build(settings: Settings) -> FastAPI:
+    """The app; workers start and end with it."""
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.url)
+    desk = Desk(settings, store)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        workers = Workers(settings, store)
+        desk.ready = lambda: workers.ready
+        watching = asyncio.create_task(workers.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.to_thread(workers.stop)
+            store.close()
+
+    return create_app(desk, lifespan)

@@ -1,0 +1,47 @@
+"""What a server is told when it starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of the server and its workers alike."""
+
+    folder: Path
+    """Clips, and the database if there is no other."""
+    model: str = "pocket"
+    dtype: str = "auto"
+    database: str | None = None
+    """An SQLAlchemy URL; by default SQLite in the folder."""
+    workers: int = 1
+    threads: int | None = None
+    """Of each worker; by default torch's own choice divided among them."""
+    queue: int = 32
+    """Jobs that may wait."""
+    hosts: tuple[str, ...] = ()
+    """Names of the server besides those of this machine."""
+    keys: Path | None = None
+    """The file of API keys; None: nobody needs one."""
+    keep_every: int = 4
+    """Steps between two that a job can go on from."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called over HTTP."""
+        return Path(self.model).name
+
+    @property
+    def url(self) -> str:
+        """Where the jobs are."""
+        return self.database or f"sqlite:///{self.folder.absolute() / 'jobs.sqlite'}"
+
+    @property
+    def clips(self) -> Path:
+        """A folder for each job."""
+        return self.folder / "clips"
+
+    @property
+    def live(self) -> Path:
+        """A folder for each live session."""
+        return self.folder / "live"

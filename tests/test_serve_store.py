@@ -1,0 +1,180 @@
+"""Jobs in a database: their turn, their leases, their ends."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from overcrank.serve import store as stored
+from overcrank.serve.store import Store
+from overcrank.serve.tables import Job, Status
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    yield opened
+    opened.close()
+
+
+def job(name: str, **more: object) -> Job:
+    fields = {"id": name, "created_at": datetime.now(UTC), "request": {"prompt": name}, **more}
+    return Job(**fields)  # type: ignore[arg-type]
+
+
+def add(store: Store, *names: str, **more: object) -> None:
+    for name in names:
+        assert store.add(job(name, **more), most=100) is not None
+
+
+def test_jobs_come_in_the_order_of_priority_and_then_of_age(store: Store) -> None:
+    add(store, "a", "b")
+    add(store, "urgent", priority=5)
+    add(store, "idle", priority=-5)
+    waiting = store.get("b")
+    assert waiting is not None
+    assert store.place(waiting) == 2
+    names = []
+    while (next_one := store.lease("w")) is not None:
+        names.append(next_one.id)
+    assert names == ["urgent", "a", "b", "idle"]
+
+
+def test_a_job_that_is_held_is_given_to_nobody_else(store: Store) -> None:
+    add(store, "a")
+    held = store.lease("one")
+    assert held is not None
+    assert (held.status, held.worker, held.attempts) == (Status.IN_PROGRESS, "one", 1)
+    assert store.lease("two") is None
+
+
+def test_what_a_worker_held_that_is_gone_is_given_to_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "LEASE", timedelta(seconds=-1))  # every lease has run out
+    add(store, "a")
+    assert store.lease("one") is not None
+    taken = store.lease("two")
+    assert taken is not None
+    assert (taken.worker, taken.attempts) == ("two", 2)
+    assert not store.keep("a", "one", done=0.5)
+    assert not store.end("a", "one", Status.COMPLETED)
+    assert store.keep("a", "two", done=0.5)
+    assert store.end("a", "two", Status.COMPLETED)
+
+
+def test_a_job_that_workers_die_of_fails_in_the_end(store: Store) -> None:
+    add(store, "a", "b")
+    for _ in range(stored.MOST_ATTEMPTS):
+        assert store.lease("w") is not None
+        store.give_back(lambda worker: worker == "w")
+    assert store.lease("w") is None  # which ends it
+    failed = store.get("a")
+    assert failed is not None
+    assert failed.status == Status.FAILED
+    assert failed.error is not None
+    assert failed.error["code"] == "gave_up"
+    after = store.lease("w")
+    assert after is not None
+    assert after.id == "b"
+
+
+def test_progress_never_falls(store: Store) -> None:
+    add(store, "a")
+    store.lease("w")
+    told = []
+    for done in (0.2, 0.1, 0.6):
+        store.keep("a", "w", done=done, stage="denoising", eta=1.0)
+        now = store.get("a")
+        assert now is not None
+        told.append(now.done)
+    assert told == [0.2, 0.2, 0.6]
+
+
+def test_a_job_that_waits_is_cancelled_at_once_and_one_that_runs_by_its_worker(
+    store: Store,
+) -> None:
+    add(store, "a", "b")
+    store.lease("w")
+    assert store.cancel("nobody") is None
+    waits = store.cancel("b")
+    assert waits is not None
+    assert waits.status == Status.CANCELLED
+    runs = store.cancel("a")
+    assert runs is not None
+    assert runs.status == Status.IN_PROGRESS
+    assert not store.keep("a", "w", done=0.5)
+    assert store.end("a", "w", Status.CANCELLED)
+    again = store.cancel("a")
+    assert again is not None
+    assert again.status == Status.CANCELLED
+
+
+def test_what_has_not_begun_by_its_deadline_is_not_begun(store: Store) -> None:
+    add(store, "late", deadline=datetime.now(UTC) - timedelta(seconds=1))
+    assert store.lease("w") is None
+    late = store.get("late")
+    assert late is not None
+    assert late.error is not None
+    assert late.error["code"] == "deadline"
+
+
+def test_a_full_queue_takes_nothing_and_a_known_key_is_found_all_the_same(store: Store) -> None:
+    assert store.add(job("a", key="k"), most=1) is not None
+    assert store.add(job("b"), most=1) is None
+    found = store.add(job("c", key="k"), most=1)
+    assert found is not None
+    assert found.id == "a"
+    assert store.get("c") is None
+
+
+def test_pages_follow_each_other(store: Store) -> None:
+    now = datetime.now(UTC)
+    for number in range(5):
+        store.add(job(str(number), created_at=now + timedelta(seconds=number)), most=100)
+    assert [each.id for each in store.page(None, 2)] == ["4", "3"]
+    assert [each.id for each in store.page("3", 2)] == ["2", "1"]
+    assert [each.id for each in store.page("1", 9, newest_first=False)] == ["2", "3", "4"]
+
+
+def test_only_what_has_ended_is_forgotten(store: Store) -> None:
+    add(store, "a")
+    assert not store.delete("a")
+    store.cancel("a")
+    assert store.delete("a")
+    assert store.get("a") is None
+    assert not store.delete("a")
+
+
+def test_many_workers_share_the_jobs_without_two_at_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    add(Store(url), *map(str, range(60)))
+
+    def work(number: int) -> list[str]:
+        own, names = Store(url), []
+        while (mine := own.lease(f"w{number}")) is not None:
+            names.append(mine.id)
+            assert own.keep(mine.id, f"w{number}", done=0.5)
+            assert own.end(mine.id, f"w{number}", Status.COMPLETED)
+        own.close()
+        return names
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = Counter(name for names in pool.map(work, range(8)) for name in names)
+    assert taken == Counter(map(str, range(60)))
+
+
+def test_jobs_outlast_the_process_that_took_them_in(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    first = Store(url)
+    add(first, "a")
+    first.close()
+    second = Store(url)
+    found = second.get("a")
+    assert found is not None
+    assert found.request == {"prompt": "a"}
+    assert found.created_at.tzinfo is UTC
+    second.close()
