@@ -129,7 +129,7 @@ def test_importing_every_module_does_nothing_visible(tmp_path: Path) -> None:
     names = [
         ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
         for file in sources()
-        if file.name != "__main__.py"
+        if file.name != "__main__.py" and "migrations" not in file.parts  # alembic runs those
     ]
     done = run_python(
         f"import importlib\nfor name in {names}: importlib.import_module(name)", tmp_path

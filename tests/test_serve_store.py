@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from overcrank.errors import RequestError
 from overcrank.serve import store as stored
 from overcrank.serve.store import Store
-from overcrank.serve.tables import Job, Status
+from overcrank.serve.tables import Job, Status, Table
 
 
 @pytest.fixture
@@ -165,6 +166,27 @@ def test_many_workers_share_the_jobs_without_two_at_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         taken = Counter(name for names in pool.map(work, range(8)) for name in names)
     assert taken == Counter(map(str, range(60)))
+
+
+def test_the_tables_are_those_of_the_migrations(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy import create_engine
+
+    Store(f"sqlite:///{tmp_path / 'jobs.sqlite'}").close()
+    with create_engine(f"sqlite:///{tmp_path / 'jobs.sqlite'}").connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    from sqlalchemy import create_engine, text
+
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    Store(url).close()
+    with create_engine(url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(RequestError, match="newer overcrank, got version 9999"):
+        Store(url)
 
 
 def test_jobs_outlast_the_process_that_took_them_in(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, or_, sele
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from overcrank.serve.tables import Job, Status, Table
+from overcrank.serve.schema_version import bring_up_to_date
+from overcrank.serve.tables import Job, Status
 
 LEASE = timedelta(seconds=10)
 MOST_ATTEMPTS = 5
@@ -28,7 +29,7 @@ class Store:
         self.reading = sessionmaker(self._engine, expire_on_commit=False)
         writing = self._engine.execution_options(writing=True)
         self.changing = sessionmaker(writing, expire_on_commit=False)
-        Table.metadata.create_all(self._engine)
+        bring_up_to_date(self._engine)
 
     def close(self) -> None:
         """Let go of the database."""

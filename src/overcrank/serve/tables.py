@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Index, String, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Double, Index, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 
@@ -58,9 +58,9 @@ class Job(Table):
     """The idempotency key: asked again with it, the job is found instead of made anew."""
     status: Mapped[str] = mapped_column(String(16), default=Status.QUEUED)
     stage: Mapped[str] = mapped_column(String(16), default="queued")
-    done: Mapped[float] = mapped_column(default=0.0)
+    done: Mapped[float] = mapped_column(Double, default=0.0)
     """The part that is done, 0 to 1, never falling."""
-    eta: Mapped[float | None] = mapped_column(default=None)
+    eta: Mapped[float | None] = mapped_column(Double, default=None)
     """Seconds that are left, when `done` was written."""
     cancel: Mapped[bool] = mapped_column(default=False)
     """Whether whoever works on it shall stop."""
@@ -87,14 +87,14 @@ class Live(Table):
     """What stays the same from window to window."""
     prompt: Mapped[str] = mapped_column()
     """Of the next window."""
-    seed: Mapped[int] = mapped_column()
+    seed: Mapped[int] = mapped_column(BigInteger)
     """Of the next window; each takes the one after it."""
     seen_at: Mapped[datetime] = mapped_column(Moments)
     """When somebody watched last."""
     pictures: Mapped[int] = mapped_column(default=0)
     """How many pictures were sent; the newest begins the next window if it is not shown yet."""
     paused: Mapped[bool] = mapped_column(default=False)
-    credit: Mapped[float] = mapped_column(default=0.0)
+    credit: Mapped[float] = mapped_column(Double, default=0.0)
     """Seconds of video, from the beginning, that the player has room for."""
     ended: Mapped[bool] = mapped_column(default=False)
     error: Mapped[str | None] = mapped_column(default=None)
@@ -104,5 +104,5 @@ class Live(Table):
     """How many were made."""
     parts: Mapped[int] = mapped_column(default=0)
     """How many files of fragments there are."""
-    made: Mapped[float] = mapped_column(default=0.0)
+    made: Mapped[float] = mapped_column(Double, default=0.0)
     """Seconds of video."""
