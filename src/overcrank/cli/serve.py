@@ -1,13 +1,14 @@
 """overcrank serve: clips over HTTP."""
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from overcrank.cli import wish
-from overcrank.cli.values import whole
+from overcrank.cli.values import number, whole
 from overcrank.errors import RequestError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -31,6 +32,13 @@ def serve_command(
     queue: Annotated[
         int, typer.Option(parser=whole, metavar="INT", help="Jobs that may wait.")
     ] = 32,
+    keep_days: Annotated[
+        float, typer.Option(parser=number, metavar="NUMBER", help="How long clips are kept.")
+    ] = 30.0,
+    quota_gb: Annotated[
+        float,
+        typer.Option(parser=number, metavar="NUMBER", help="Beyond it, the oldest clips go."),
+    ] = 20.0,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A name of this server; may be repeated."),
@@ -51,6 +59,8 @@ def serve_command(
         ("--port", port, 1, 65535),
         ("--workers", workers, 1, 64),
         ("--queue", queue, 1, 100_000),
+        ("--keep-days", keep_days, 0.001, 100_000),
+        ("--quota-gb", quota_gb, 0.001, 1_000_000),
     ):
         if not low <= value <= high:
             raise RequestError(f"{name} is a number from {low} to {high}, got {value}: choose one")
@@ -76,6 +86,8 @@ def serve_command(
         database=database,
         workers=workers,
         queue=queue,
+        keep=timedelta(days=keep_days),
+        quota=int(quota_gb * 1e9),
         hosts=(*(allow_host or ()), host),
         keys=keys,
     )

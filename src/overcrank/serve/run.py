@@ -10,6 +10,7 @@ from overcrank.serve.app import create_app
 from overcrank.serve.desk import Desk
 from overcrank.serve.settings import Settings
 from overcrank.serve.store import Store
+from overcrank.serve.sweep import Sweep
 from overcrank.serve.worker import Workers
 
 
@@ -17,17 +18,18 @@ def build(settings: Settings) -> FastAPI:
     """The app; workers start and end with it."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     store = Store(settings.url)
-    desk = Desk(settings, store)
+    desk, sweep = Desk(settings, store), Sweep(settings, store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         workers = Workers(settings, store)
         desk.ready = lambda: workers.ready
-        watching = asyncio.create_task(workers.watch())
+        tasks = [asyncio.create_task(each) for each in (workers.watch(), sweep.run())]
         try:
             yield
         finally:
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.to_thread(workers.stop)
             store.close()
 

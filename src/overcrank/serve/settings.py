@@ -1,6 +1,7 @@
 """What a server is told when it starts."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 
@@ -23,6 +24,10 @@ class Settings:
     """Names of the server besides those of this machine."""
     keys: Path | None = None
     """The file of API keys; None: nobody needs one."""
+    keep: timedelta = timedelta(days=30)
+    """How long what has ended is kept."""
+    quota: int = 20 * 10**9
+    """Bytes of clips: beyond them the oldest go."""
     keep_every: int = 4
     """Steps between two that a job can go on from."""
 
