@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -149,3 +151,22 @@ def test_a_thousand_malformed_requests_crash_nothing(server: Server, tmp_path: P
     for job in server.http.get("/v1/videos", params={"limit": 100}).json()["data"]:
         server.http.delete(f"/v1/videos/{job['id']}")
     assert server.wait(server.post()["id"])["status"] == "completed"
+
+
+def test_no_request_that_the_schema_allows_or_forbids_breaks_the_server(server: Server) -> None:
+    schema = str(server.http.base_url.join("/openapi.json"))
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+    words = [
+        "run",
+        schema,
+        "--checks",
+        checks,
+        "--max-examples",
+        "40",
+        "--seed",
+        "1",
+    ]
+    leave = ["--exclude-path-regex", "(events|content)$"]  # which may last as long as a job
+    command = [sys.executable, "-m", "schemathesis.cli", *words, *leave]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

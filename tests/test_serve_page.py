@@ -144,6 +144,14 @@ def test_a_wrong_wish_is_told_in_words(page: "Page") -> None:
     assert "multiple of 32" in page.inner_text("#status")
 
 
+def test_the_api_can_be_read(page: "Page", server: Server) -> None:
+    page.click("text=The API of this server")
+    until(lambda: page.locator("#api section").count() >= 8)
+    words = page.inner_text("#api")
+    assert "POST /v1/videos" in words
+    assert "input_reference" in words
+
+
 def test_the_page_fits_a_phone_and_can_be_used_by_keyboard(
     browser: "Browser", server: Server
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, Query, Request, Response, WebSocket
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -16,18 +17,26 @@ from overcrank.serve.guard import Guard
 from overcrank.serve.keys import Keys
 from overcrank.serve.live import Viewer
 from overcrank.serve.metrics import Metrics
-from overcrank.serve.refusals import Refused, refusing
-from overcrank.serve.schema import VideoJob, VideoPage
+from overcrank.serve.refusals import ANSWERS, Refused, refusing
+from overcrank.serve.schema import VideoJob, VideoPage, VideoRequest
 from overcrank.serve.watching import events, follow
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 PAGE = Path(__file__).parent / "page"
+BINARY = {"type": "string", "format": "binary", "description": "The picture to begin with."}
 Variant = Literal["video", "thumbnail", "spritesheet", "preview"]
 
 
 def create_app(desk: Desk, lifespan: Lifespan | None = None) -> FastAPI:
     """The app of a desk; `lifespan` starts and stops what works for it."""
-    app = FastAPI(title="overcrank", version=__version__, lifespan=lifespan)
+    app = FastAPI(
+        title="overcrank",
+        version=__version__,
+        lifespan=lifespan,
+        responses=ANSWERS,
+        docs_url=None,  # it would load from elsewhere
+        redoc_url=None,
+    )
     keys = None if desk.settings.keys is None else Keys.read(desk.settings.keys)
     app.add_middleware(Guard, hosts=desk.settings.hosts, keys=keys)
     metrics = Metrics(desk.store)
@@ -44,6 +53,11 @@ def create_app(desk: Desk, lifespan: Lifespan | None = None) -> FastAPI:
     def page() -> FileResponse:
         """The page of the server."""
         return FileResponse(PAGE / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    def described() -> FileResponse:
+        """The API, to read."""
+        return FileResponse(PAGE / "api.html")
 
     app.mount("/page", StaticFiles(directory=PAGE))
 
@@ -64,7 +78,25 @@ def create_app(desk: Desk, lifespan: Lifespan | None = None) -> FastAPI:
             raise Refused(503, "not_ready", "no worker is ready: try again in a few seconds")
         return {"status": "ready"}
 
+    description = _described(app)
+    app.openapi = lambda: description  # type: ignore[method-assign]  # as FastAPI's manual says
     return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The description of the API: what FastAPI finds, but errors are ours."""
+    schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    for path in schema["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    body = VideoRequest.model_json_schema()
+    form = {**body, "properties": {**body["properties"], "input_reference": BINARY}}
+    kinds = {"application/json": body, "multipart/form-data": form}
+    schema["paths"]["/v1/videos"]["post"]["requestBody"] = {
+        "required": True,
+        "content": {kind: {"schema": each} for kind, each in kinds.items()},
+    }
+    return schema
 
 
 def _jobs(app: FastAPI, desk: Desk) -> None:

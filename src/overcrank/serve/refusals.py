@@ -5,10 +5,31 @@ from typing import Any, Self
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from overcrank.errors import OvercrankError
+
+
+class Wrong(BaseModel):
+    """What is wrong."""
+
+    type: str
+    code: str
+    message: str
+    param: str | None
+
+
+class Answer(BaseModel):
+    """Every answer that is no success."""
+
+    error: Wrong
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Answer} for status in (400, 401, 403, 404, 409, 413, 429, 503)
+}
+"""For the description of the API."""
 
 
 class Refused(Exception):  # noqa: N818
