@@ -136,9 +136,9 @@ def test_pages_follow_each_other(store: Store) -> None:
     now = datetime.now(UTC)
     for number in range(5):
         store.add(job(str(number), created_at=now + timedelta(seconds=number)), most=100)
-    assert [each.id for each in store.page(None, 2)] == ["4", "3"]
-    assert [each.id for each in store.page("3", 2)] == ["2", "1"]
-    assert [each.id for each in store.page("1", 9, newest_first=False)] == ["2", "3", "4"]
+    assert [each.id for each in store.page("", None, 2)] == ["4", "3"]
+    assert [each.id for each in store.page("", "3", 2)] == ["2", "1"]
+    assert [each.id for each in store.page("", "1", 9, newest_first=False)] == ["2", "3", "4"]
 
 
 def test_only_what_has_ended_is_forgotten(store: Store) -> None:

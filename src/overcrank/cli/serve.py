@@ -72,6 +72,7 @@ def serve_command(
     try:
         import uvicorn
 
+        from overcrank.serve.logs import log_lines
         from overcrank.serve.run import build
     except ModuleNotFoundError as error:
         raise RequestError(
@@ -91,7 +92,9 @@ def serve_command(
         hosts=(*(allow_host or ()), host),
         keys=keys,
     )
-    uvicorn.run(build(settings), host=host, port=port, log_level="info")
+    log_lines()
+    print(f"overcrank serves {settings.name} at http://{host}:{port}", file=sys.stderr)
+    uvicorn.run(build(settings), host=host, port=port, log_config=None)
 
 
 def _add_key(path: Path | None, name: str) -> None:

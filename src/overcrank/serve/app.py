@@ -5,8 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Header, Query, Request, Response, WebSocket
+from fastapi import Depends, FastAPI, Header, Query, Request, Response, WebSocket
 from fastapi.openapi.utils import get_openapi
+from fastapi.requests import HTTPConnection
 from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -16,6 +17,7 @@ from overcrank.serve.desk import Desk
 from overcrank.serve.guard import Guard
 from overcrank.serve.keys import Keys
 from overcrank.serve.live import Viewer
+from overcrank.serve.logs import RequestLog
 from overcrank.serve.metrics import Metrics
 from overcrank.serve.refusals import ANSWERS, Refused, refusing
 from overcrank.serve.schema import VideoJob, VideoPage, VideoRequest
@@ -25,6 +27,15 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 PAGE = Path(__file__).parent / "page"
 BINARY = {"type": "string", "format": "binary", "description": "The picture to begin with."}
 Variant = Literal["video", "thumbnail", "spritesheet", "preview"]
+
+
+def mine(connection: HTTPConnection) -> Desk:
+    """The desk as the owner of the request's key sees it."""
+    desk: Desk = connection.app.state.desk
+    return desk.seen_by(connection.scope.get("state", {}).get("owner", ""))
+
+
+Mine = Annotated[Desk, Depends(mine)]
 
 
 def create_app(desk: Desk, lifespan: Lifespan | None = None) -> FastAPI:
@@ -39,10 +50,12 @@ def create_app(desk: Desk, lifespan: Lifespan | None = None) -> FastAPI:
     )
     keys = None if desk.settings.keys is None else Keys.read(desk.settings.keys)
     app.add_middleware(Guard, hosts=desk.settings.hosts, keys=keys)
+    app.add_middleware(RequestLog)
     metrics = Metrics(desk.store)
     refusing(app)
-    _jobs(app, desk)
-    _watching(app, desk)
+    _jobs(app)
+    _watching(app)
+    app.state.desk = desk
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -99,12 +112,14 @@ def _described(app: FastAPI) -> dict[str, Any]:
     return schema
 
 
-def _jobs(app: FastAPI, desk: Desk) -> None:
+def _jobs(app: FastAPI) -> None:
     """Asking for clips, asking after them, calling them off."""
 
     @app.post("/v1/videos", status_code=200)
     async def create(
-        request: Request, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
+        request: Request,
+        desk: Mine,
+        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
     ) -> VideoJob:
         """Ask for a clip; JSON, or a form with a picture `input_reference`."""
         asked = await read_asked(request)
@@ -112,6 +127,7 @@ def _jobs(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/v1/videos")
     def page(
+        desk: Mine,
         after: str | None = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         order: Literal["asc", "desc"] = "desc",
@@ -120,27 +136,27 @@ def _jobs(app: FastAPI, desk: Desk) -> None:
         return desk.page(after, limit, newest_first=order == "desc")
 
     @app.get("/v1/videos/{name}")
-    def get(name: str) -> VideoJob:
+    def get(name: str, desk: Mine) -> VideoJob:
         """One job as it is now."""
         return desk.job(name)
 
     @app.post("/v1/videos/{name}/cancel")
-    def cancel(name: str) -> VideoJob:
+    def cancel(name: str, desk: Mine) -> VideoJob:
         """Stop a job; within a denoising step if it has begun."""
         return desk.cancel(name)
 
     @app.delete("/v1/videos/{name}")
-    def delete(name: str) -> dict[str, Any]:
+    def delete(name: str, desk: Mine) -> dict[str, Any]:
         """Stop a job, and forget it and its files."""
         desk.delete(name)
         return {"id": name, "object": "video.deleted", "deleted": True}
 
 
-def _watching(app: FastAPI, desk: Desk) -> None:
+def _watching(app: FastAPI) -> None:
     """What jobs make, while they make it."""
 
     @app.get("/v1/videos/{name}/content")
-    def content(name: str, variant: Variant = "video") -> Response:
+    def content(name: str, desk: Mine, variant: Variant = "video") -> Response:
         """The clip, from its first frame on while it is made; or a picture of it."""
         files = desk.files(name)
         if variant != "video":
@@ -153,12 +169,12 @@ def _watching(app: FastAPI, desk: Desk) -> None:
         return StreamingResponse(follow(desk, name), media_type="video/mp4")
 
     @app.websocket("/v1/live")
-    async def live(socket: WebSocket) -> None:
+    async def live(socket: WebSocket, desk: Mine) -> None:
         """An endless clip that heeds what is said to it."""
         await Viewer(socket, desk).run()
 
     @app.get("/v1/videos/{name}/events")
-    def watch(name: str) -> Response:
+    def watch(name: str, desk: Mine) -> Response:
         """What changes of a job, until it ends: server-sent events."""
         desk.job(name)
         return StreamingResponse(events(desk, name), media_type="text/event-stream")

@@ -1,8 +1,9 @@
 """Where jobs are taken in, asked after and called off."""
 
 from collections.abc import Callable
+from copy import copy
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Self
 
 from fastapi.concurrency import run_in_threadpool
 
@@ -28,8 +29,15 @@ class Desk:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings, self.store = settings, store
         self._model = ModelFiles.find(settings.model)
+        self.owner = ""
         self.ready: Callable[[], bool] = lambda: False
         """Whether somebody takes jobs."""
+
+    def seen_by(self, owner: str) -> Self:
+        """With the jobs of one owner and no others; where nobody needs a key, all are of nobody."""
+        other = copy(self)
+        other.owner = owner
+        return other
 
     @property
     def advice(self) -> Advice:
@@ -48,7 +56,7 @@ class Desk:
                 "or leave it out",
                 "model",
             )
-        job = new_job(wish.decided(self._model.advice), wish, key)
+        job = new_job(wish.decided(self._model.advice), wish, self.owner, key)
         files = JobFiles(self.settings.clips / job.id)
         if asked.picture is not None:
             picture = as_png(asked.picture)
@@ -94,7 +102,7 @@ class Desk:
 
     def page(self, after: str | None, limit: int, *, newest_first: bool) -> VideoPage:
         """Some of all jobs."""
-        jobs = self.store.page(after, limit + 1, newest_first=newest_first)
+        jobs = self.store.page(self.owner, after, limit + 1, newest_first=newest_first)
         told = [self._told(job) for job in jobs[:limit]]
         return VideoPage(
             data=told,
@@ -105,6 +113,7 @@ class Desk:
 
     def cancel(self, name: str) -> VideoJob:
         """Stop a job."""
+        self._found(name)
         job = self.store.cancel(name)
         if job is None:
             raise _unknown(name)
@@ -148,7 +157,7 @@ class Desk:
 
     def _found(self, name: str) -> Job:
         job = self.store.get(name)
-        if job is None:
+        if job is None or job.owner != self.owner:
             raise _unknown(name)
         return job
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Self
 from overcrank.errors import RequestError
 
 PREFIX = "ock_"
+NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class Keys:
 
 def add_key(path: Path, name: str) -> str:
     """A new key, told once; only its hash is kept. Another of this name is replaced."""
+    if not NAME.fullmatch(name):
+        raise RequestError(
+            f"the name of a key has 1 to 64 letters, digits, - and _, got {name!r}: try anna"
+        )
     hashes = Keys.read(path).hashes if path.exists() else {}
     key = PREFIX + secrets.token_urlsafe(24)
     temporary = path.with_suffix(".tmp")

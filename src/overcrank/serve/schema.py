@@ -149,8 +149,8 @@ class VideoPage(BaseModel):
     has_more: bool
 
 
-def new_job(fields: dict[str, Any], asked: VideoRequest, key: str | None) -> Job:
-    """A row that waits."""
+def new_job(fields: dict[str, Any], asked: VideoRequest, owner: str, key: str | None) -> Job:
+    """A row that waits; a key is one of its owner alone."""
     now = datetime.now(UTC)
     deadline = None if asked.deadline is None else _in(now, asked.deadline)
     return Job(
@@ -159,7 +159,8 @@ def new_job(fields: dict[str, Any], asked: VideoRequest, key: str | None) -> Job
         request=fields,
         priority=asked.priority,
         deadline=deadline,
-        key=key,
+        owner=owner,
+        key=None if key is None else f"{owner}/{key}",
     )
 
 

@@ -57,10 +57,12 @@ class Store:
         with self.reading() as session:
             return session.get(Job, name)
 
-    def page(self, after: str | None, limit: int, *, newest_first: bool = True) -> Sequence[Job]:
-        """Jobs by their age, those after the job `after`."""
+    def page(
+        self, owner: str, after: str | None, limit: int, *, newest_first: bool = True
+    ) -> Sequence[Job]:
+        """An owner's jobs by their age, those after the job `after`."""
         order = Job.created_at.desc() if newest_first else Job.created_at
-        query = select(Job).order_by(order, Job.id).limit(limit)
+        query = select(Job).where(Job.owner == owner).order_by(order, Job.id).limit(limit)
         with self.reading() as session:
             last = None if after is None else session.get(Job, after)
             if last is not None:

@@ -50,11 +50,13 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(Moments)
     request: Mapped[dict[str, Any]] = mapped_column(JSON)
     """As it was asked for, with what a model advises filled in."""
+    owner: Mapped[str] = mapped_column(String(64), default="")
+    """Whose API key it was; empty where nobody needs one."""
     priority: Mapped[int] = mapped_column(default=0)
     """Higher ones first."""
     deadline: Mapped[datetime | None] = mapped_column(Moments, default=None)
     """What has not begun by then is not begun."""
-    key: Mapped[str | None] = mapped_column(String(255), default=None, unique=True)
+    key: Mapped[str | None] = mapped_column(String(320), default=None, unique=True)
     """The idempotency key: asked again with it, the job is found instead of made anew."""
     status: Mapped[str] = mapped_column(String(16), default=Status.QUEUED)
     stage: Mapped[str] = mapped_column(String(16), default="queued")

@@ -18,6 +18,7 @@ from overcrank.errors import OvercrankError, RunError
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
 from overcrank.serve.files import JobFiles
+from overcrank.serve.logs import log_lines
 from overcrank.serve.making import Making
 from overcrank.serve.pace import Pace
 from overcrank.serve.sessions import Sessions
@@ -118,6 +119,7 @@ def _is_gone(name: str) -> bool:
 
 
 def _main(settings: Settings, number: int, parent: int, ready: EventType) -> None:
+    log_lines()
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides
