@@ -3,8 +3,8 @@
     python examples/serve_times.py [MODEL] [--rounds 5] [--clients 1,2,4,8]
 
 Starts a server of its own. The first bytes that hold a frame are compared with the seconds that
-the clip's own report says for text, denoising and the first frames; the last ones with its end. Then
-so many clients at once ask for clips, each the next when it has one.
+the clip's own report says for text, denoising and the first frames; the last ones with its end.
+Then so many clients at once ask for clips, each the next when it has one.
 """
 
 import argparse
@@ -76,9 +76,7 @@ def main() -> None:
         try:
             one(http, 0)
             rows = [one(http, seed) for seed in range(1, given.rounds + 1)]
-            print(
-                "first bytes, s | the worker's first frames, s | last bytes, s | the worker's end, s"
-            )
+            print("seconds to: first bytes | first frames, as told | last bytes | the end, as told")
             for first, last, report in rows:
                 print(f"{first:.3f} | {report['first_frame']:.3f} | {last:.3f} | ", end="")
                 print(f"{report['seconds']['total']:.3f}")
