@@ -37,7 +37,7 @@ demo: $(STAMP)
 	@echo "watch it: outputs/demo.mp4"
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow" -n auto --maxprocesses 4
+	$(PYTEST) -m "not slow" -n auto --maxprocesses 4 --dist loadgroup
 
 # pytest ends with 5 when no test is marked slow: that is not a failure.
 test-slow: $(STAMP)

@@ -14,6 +14,8 @@ from nano_model import save_nano
 from overcrank.media import read_frames, read_metadata
 from serving import Server, serving
 
+pytestmark = pytest.mark.xdist_group("serve_api")  # one server for all of them
+
 LONG = 8 * 400 + 1
 """Frames of a clip that takes some seconds."""
 

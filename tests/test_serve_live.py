@@ -18,6 +18,9 @@ from overcrank.media import read_frames
 from serving import PATIENCE, Server, serving
 
 
+pytestmark = pytest.mark.xdist_group("serve_live")  # one server for all of them
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("live")

@@ -14,6 +14,8 @@ from overcrank.serve.keys import add_key
 from overcrank.serve.settings import Settings
 from overcrank.serve.store import Store
 
+pytestmark = pytest.mark.xdist_group("serve_owners")
+
 Keys = dict[str, dict[str, str]]
 
 
