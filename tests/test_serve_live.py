@@ -17,7 +17,6 @@ from nano_model import save_nano
 from overcrank.media import read_frames
 from serving import PATIENCE, Server, serving
 
-
 pytestmark = pytest.mark.xdist_group("serve_live")  # one server for all of them
 
 
