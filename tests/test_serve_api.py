@@ -55,6 +55,7 @@ def test_a_clip_that_is_done_is_a_file_with_its_recipe(
     server: Server, done: dict[str, Any], tmp_path: Path
 ) -> None:
     assert (done["status"], done["progress"]) == ("completed", 100)
+    assert done["expires_at"] == done["completed_at"] + 30 * 24 * 3600
     assert done["completed_at"] >= done["started_at"] >= done["created_at"]
     content = server.http.get(f"/v1/videos/{done['id']}/content")
     assert content.headers["content-type"] == "video/mp4"
@@ -119,6 +120,7 @@ def test_a_running_job_can_be_cancelled_and_leaves_nothing(server: Server) -> No
     assert not (server.folder / "clips" / name).exists()
     again = server.http.post(f"/v1/videos/{name}/cancel")
     assert again.json()["status"] == "cancelled"
+    assert server.http.get(f"/v1/videos/{name}/content").status_code == 404
 
 
 def test_a_viewer_of_a_clip_that_is_cancelled_is_cut_off(server: Server) -> None:
@@ -149,6 +151,7 @@ def test_the_same_key_stands_for_one_job(server: Server) -> None:
 
     first, second = ask().json(), ask().json()
     assert first["id"] == second["id"]
+    assert ask(seed=first["seed"] + 1).status_code == 409
     other = ask(num_frames=17)
     assert other.status_code == 409
     assert "one request" in other.json()["error"]["message"]

@@ -158,6 +158,8 @@ def test_another_viewer_sees_the_same_session(server: Server, watched: Watched) 
         watched.say(type="credits", seconds=12)
         other.hear("window", 2)
         assert len(other.bytes) >= 2
+        other.say(type="stop")
+        assert other.hear("error")["code"] == "not_yours"
     assert watched.hear("window")["type"] == "window"  # which goes on without the other
 
 

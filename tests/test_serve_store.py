@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from overcrank.errors import RequestError
+from overcrank.serve import sessions
 from overcrank.serve import store as stored
+from overcrank.serve.sessions import Sessions
 from overcrank.serve.store import Store
-from overcrank.serve.tables import Job, Status, Table
+from overcrank.serve.tables import Job, Live, Status, Table
 
 
 @pytest.fixture
@@ -187,6 +189,27 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(RequestError, match="newer overcrank, got version 9999"):
         Store(url)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle+none://x", "sqlite:////no/such/folder/jobs"])
+def test_a_database_that_cannot_be_opened_is_refused_in_words(url: str) -> None:
+    with pytest.raises(RequestError, match="try sqlite|leave --database out"):
+        Store(url)
+
+
+def test_a_session_whose_worker_has_died_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "LEASE", timedelta(seconds=-1))
+    now = datetime.now(UTC)
+    both = Sessions(store)
+    both.add(Live(id="l", created_at=now, seen_at=now, request={}, prompt="a", seed=1))
+    assert both.lease("one") is not None
+    assert both.lease("two") is None
+    live = both.get("l")
+    assert live is not None
+    assert live.ended
+    assert "begin another" in str(live.error)
 
 
 def test_jobs_outlast_the_process_that_took_them_in(tmp_path: Path) -> None:

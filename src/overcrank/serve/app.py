@@ -166,6 +166,8 @@ def _watching(app: FastAPI) -> None:
             return FileResponse(path, media_type="image/webp")
         if files.clip.exists():
             return FileResponse(files.clip, media_type="video/mp4")
+        if (status := desk.job(name).status).is_end and not files.clip.exists():
+            raise Refused.missing(f"there is no clip of {name}: it is {status}", "id")
         return StreamingResponse(follow(desk, name), media_type="video/mp4")
 
     @app.websocket("/v1/live")

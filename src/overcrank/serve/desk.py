@@ -72,7 +72,8 @@ class Desk:
                 f"the queue is full, got {self.settings.queue} jobs that wait: try again later",
                 retry_after=self._wait(),
             )
-        if kept is not job and kept.request != {**job.request, "seed": kept.request["seed"]}:
+        drawn = {"seed": kept.request["seed"]} if wish.seed is None else {}
+        if kept is not job and kept.request != {**job.request, **drawn}:
             raise Refused(
                 409,
                 "idempotency_key",
@@ -163,7 +164,7 @@ class Desk:
 
     def _told(self, job: Job) -> VideoJob:
         place = self.store.place(job) if job.status == Status.QUEUED else None
-        return VideoJob.of(job, self.settings.name, place)
+        return VideoJob.of(job, self.settings, place)
 
     def _wait(self) -> float:
         """Seconds until a place in the queue may be free: those that the running clips need."""

@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from overcrank.moment import Moment
 
@@ -56,9 +56,7 @@ class JobFiles:
         tensors = {"tokens": moment.tokens_BNC, "data": moment.data_BCTHW}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         steps = {"step": str(moment.step), "total": str(moment.total)}
-        temporary = self.moment.with_suffix(".tmp")
-        save_file(tensors, temporary, steps)
-        temporary.replace(self.moment)
+        write_whole(self.moment, save(tensors, steps))
 
     def kept(self) -> Moment | None:
         """The last one; None where there is none, or none that can be read."""
@@ -95,3 +93,11 @@ class JobFiles:
     def remove(self) -> None:
         """All of them."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A file that is there as a whole or not at all; who dies meanwhile leaves what the next one
+    writes over."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)

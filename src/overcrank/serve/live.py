@@ -104,6 +104,12 @@ class Viewer:
         """Wishes, until the viewer leaves."""
         while True:
             said = talk.LATER.validate_json(await self._heard())
+            if not self._owns:
+                if not isinstance(said, talk.Credits):
+                    raise Refused(
+                        403, "not_yours", f"only who began a session may {said.type} it: leave it"
+                    )
+                continue
             if isinstance(said, talk.Turn) and said.type == "stop":
                 await run_in_threadpool(self._sessions.end, self._name)
                 return
@@ -120,7 +126,7 @@ class Viewer:
             return {"paused": said.type == "pause"}
         if isinstance(said, talk.Picture):
             return {"pictures": await run_in_threadpool(self._keep_picture, said.data)}
-        return {"credit": said.seconds} if self._owns else {}
+        return {"credit": said.seconds}
 
     def _keep_picture(self, data: str) -> int:
         """Its number."""

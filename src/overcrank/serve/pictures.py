@@ -1,10 +1,13 @@
 """Small pictures of a clip: one frame, a strip of frames, and what a step points at."""
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+from overcrank.serve.files import write_whole
 
 THUMBNAIL = 256
 """Longest side, in pixels."""
@@ -43,6 +46,6 @@ def _small(frame_HW3: Tensor, longest: int) -> Image.Image:
 
 
 def _write(path: Path, picture: Image.Image, *, lossless: bool = False) -> None:
-    temporary = path.with_suffix(".tmp")
-    picture.save(temporary, format="WEBP", quality=85, lossless=lossless)
-    temporary.replace(path)
+    memory = BytesIO()
+    picture.save(memory, format="WEBP", quality=85, lossless=lossless)
+    write_whole(path, memory.getvalue())

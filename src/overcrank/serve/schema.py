@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from overcrank.errors import SizeError
 from overcrank.request import Request, check_size
+from overcrank.serve.settings import Settings
 from overcrank.serve.tables import Job, Status
 from overcrank.shapes import nearest_frames
 from overcrank.weights.advice import Advice
@@ -31,7 +32,9 @@ class VideoRequest(BaseModel):
     negative_prompt: str | None = None
     seed: int | None = Field(None, description="Drawn if it is left out, and told.")
     priority: int = Field(0, ge=-100, le=100, description="Higher ones are made first.")
-    deadline: float | None = Field(None, gt=0, description="Seconds by which it has to begin.")
+    deadline: float | None = Field(
+        None, gt=0, le=1e8, description="Seconds by which it has to begin."
+    )
 
     @model_validator(mode="after")
     def _once(self) -> Self:
@@ -91,7 +94,7 @@ class VideoJob(BaseModel):
     created_at: int
     started_at: int | None
     completed_at: int | None
-    expires_at: int | None = None
+    expires_at: int | None
     error: Problem | None
     prompt: str
     seconds: str
@@ -109,18 +112,19 @@ class VideoJob(BaseModel):
     report: dict[str, Any] | None = Field(description="Seconds by stage, and the recipe.")
 
     @classmethod
-    def of(cls, job: Job, model: str, place: int | None = None) -> Self:
+    def of(cls, job: Job, settings: Settings, place: int | None = None) -> Self:
         """`place`: how many jobs come before."""
         asked, rate = job.request, job.request["frame_rate"]
         recipe = (job.report or {}).get("recipe", {})
         return cls(
             id=job.id,
-            model=model,
+            model=settings.name,
             status=Status(job.status),
             progress=int(100 * job.done),
             created_at=_unix(job.created_at),
             started_at=None if job.started_at is None else _unix(job.started_at),
             completed_at=None if job.ended_at is None else _unix(job.ended_at),
+            expires_at=None if job.ended_at is None else _unix(job.ended_at + settings.keep),
             error=None if job.error is None else Problem(**job.error),
             prompt=asked["prompt"],
             seconds=f"{asked['num_frames'] / rate:g}",
@@ -152,7 +156,7 @@ class VideoPage(BaseModel):
 def new_job(fields: dict[str, Any], asked: VideoRequest, owner: str, key: str | None) -> Job:
     """A row that waits; a key is one of its owner alone."""
     now = datetime.now(UTC)
-    deadline = None if asked.deadline is None else _in(now, asked.deadline)
+    deadline = None if asked.deadline is None else now + timedelta(seconds=asked.deadline)
     return Job(
         id=f"video_{secrets.token_hex(16)}",
         created_at=now,
@@ -162,10 +166,6 @@ def new_job(fields: dict[str, Any], asked: VideoRequest, owner: str, key: str | 
         owner=owner,
         key=None if key is None else f"{owner}/{key}",
     )
-
-
-def _in(now: datetime, seconds: float) -> datetime:
-    return now + timedelta(seconds=seconds)
 
 
 def _unix(time: datetime) -> int:

@@ -45,12 +45,14 @@ class Sessions:
                     setattr(live, field, value)
 
     def lease(self, worker: str) -> Live | None:
-        """A session without a worker; those that nobody watches end."""
+        """A session without a worker; those that lost theirs, or that nobody watches, end."""
         now = datetime.now(UTC)
         with self._change.begin() as session:
             free = or_(Live.worker.is_(None), Live.leased_until < now)
             for live in session.scalars(select(Live).where(~Live.ended, free).with_for_update()):
-                if live.seen_at < now - ALONE:
+                if live.worker is not None:  # whose stream nobody else can go on with
+                    live.error = "the worker of the session has died: begin another"
+                if live.worker is not None or live.seen_at < now - ALONE:
                     live.ended = True
                     continue
                 live.worker, live.leased_until = worker, now + LEASE

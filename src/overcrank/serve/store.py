@@ -1,8 +1,8 @@
 """The jobs, in a database that several processes share.
 
 A worker holds a job for a short time only (a lease) and asks again and again for more; what a
-worker that has died held is given to the next one. Every change is one statement that says which
-state it expects, so that no two workers hold one job and nothing that has ended begins again.
+worker that has died held is given to the next one. Every change locks its row and says which state
+it expects, so that no two workers hold one job and nothing that has ended begins again.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, or_, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
+from sqlalchemy.orm import sessionmaker
 
+from overcrank.errors import RequestError
 from overcrank.serve.schema_version import bring_up_to_date
 from overcrank.serve.tables import Job, Status
 
@@ -29,7 +30,13 @@ class Store:
         self.reading = sessionmaker(self._engine, expire_on_commit=False)
         writing = self._engine.execution_options(writing=True)
         self.changing = sessionmaker(writing, expire_on_commit=False)
-        bring_up_to_date(self._engine)
+        try:
+            bring_up_to_date(self._engine)
+        except OperationalError as error:
+            raise RequestError(
+                f"the database of the jobs cannot be opened, got {url!r} ({error.orig}): "
+                "start it, or leave --database out"
+            ) from None
 
     def close(self) -> None:
         """Let go of the database."""
@@ -37,15 +44,15 @@ class Store:
 
     def add(self, job: Job, most: int) -> Job | None:
         """Take a job in, or find the one with its idempotency key; None: `most` wait already."""
-        with self.changing.begin() as session:
-            if job.key is not None:
-                found = session.scalar(select(Job).where(Job.key == job.key))
-                if found is not None:
-                    return found
-            if _waiting(session) >= most:
-                return None
         try:
             with self.changing.begin() as session:
+                if job.key is not None:
+                    found = session.scalar(select(Job).where(Job.key == job.key))
+                    if found is not None:
+                        return found
+                waiting = select(func.count()).where(Job.status == Status.QUEUED)
+                if (session.scalar(waiting) or 0) >= most:
+                    return None
                 session.add(job)
         except IntegrityError:  # the same key, at the same time
             with self.reading() as session:
@@ -80,11 +87,6 @@ class Store:
         query = select(func.count()).where(Job.status == Status.QUEUED, before)
         with self.reading() as session:
             return session.scalar(query) or 0
-
-    def waiting(self) -> int:
-        """How many jobs wait."""
-        with self.reading() as session:
-            return _waiting(session)
 
     def counts(self) -> dict[str, int]:
         """How many jobs wait, and how many run."""
@@ -188,10 +190,6 @@ class Store:
             return True
 
 
-def _waiting(session: Session) -> int:
-    return session.scalar(select(func.count()).where(Job.status == Status.QUEUED)) or 0
-
-
 def _end(job: Job, status: Status, **news: Any) -> None:
     job.status, job.stage, job.eta = status, status.value, None
     job.ended_at, job.leased_until = datetime.now(UTC), None
@@ -218,7 +216,13 @@ def _too_late(job: Job) -> dict[str, Any]:
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url)
+    try:
+        engine = create_engine(url)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise RequestError(
+            f"a database is an SQLAlchemy URL whose driver is installed, got {url!r} ({error}): "
+            "try sqlite:////srv/jobs.sqlite, or pip install 'overcrank[postgres]'"
+        ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _settle)
         event.listen(engine, "begin", _begin)

@@ -19,6 +19,7 @@ from overcrank.media import fragments, head_and_rest
 from overcrank.moment import Moment
 from overcrank.pipeline import Pipeline
 from overcrank.request import Request
+from overcrank.serve.files import write_whole
 from overcrank.serve.sessions import Sessions
 from overcrank.serve.tables import Live
 
@@ -44,7 +45,7 @@ class Window:
         self._pipe, self._sessions, self._folder = pipe, sessions, folder
         self._name, self._worker = live.id, live.worker
         self._now, self._pictures = live, 0
-        self._part, self._frames = live.parts, 0
+        self._part, self._frames = 0, 0
 
     def run(self) -> None:
         """Until it is over."""
@@ -112,8 +113,8 @@ class Window:
         """A part of the stream; those who come late begin with the head and a newer one."""
         if self._part == 0:
             head, piece = head_and_rest(piece)
-            publish(self._folder / HEAD, head)
-        publish(self._folder / part_name(self._part), piece)
+            write_whole(self._folder / HEAD, head)
+        write_whole(self._folder / part_name(self._part), piece)
         self._part += 1
         self._tell(parts=self._part)
         if self._part > KEPT:
@@ -123,10 +124,3 @@ class Window:
 def part_name(number: int) -> str:
     """Of a file of fragments."""
     return f"{number:06d}.part"
-
-
-def publish(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
