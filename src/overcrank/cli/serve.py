@@ -92,9 +92,10 @@ def serve_command(
         hosts=(*(allow_host or ()), host),
         keys=keys,
     )
+    app = build(settings)
     log_lines()
     print(f"overcrank serves {settings.name} at http://{host}:{port}", file=sys.stderr)
-    uvicorn.run(build(settings), host=host, port=port, log_config=None)
+    uvicorn.run(app, host=host, port=port, log_config=None)
 
 
 def _add_key(path: Path | None, name: str) -> None:
