@@ -1,5 +1,6 @@
 """The API over HTTP: a real server with a tiny model."""
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -185,6 +186,36 @@ def test_a_clip_begins_with_a_picture(server: Server, tmp_path: Path) -> None:
     assert told["report"]["recipe"]["conditions"][0]["kind"] == "image"
 
 
+def test_a_clip_shows_pictures_at_its_frames(server: Server) -> None:
+    first = {"image": "data:image/png;base64," + coded("red"), "strength": 0.9}
+    told = server.wait(server.post(num_frames=17, conditions=[first])["id"])
+    assert told["status"] == "completed", told
+    assert [(each["at"], each["strength"]) for each in told["conditions"]] == [(0, 0.9)]
+    assert told["report"]["recipe"]["conditions"][0]["strength"] == 0.9
+    form = {"prompt": "a", "num_frames": "9", "conditions": json.dumps([first])}
+    assert server.http.post("/v1/videos", data=form).status_code == 200
+    later = {"image": coded("blue"), "at": 16}
+    told = server.wait(server.post(num_frames=17, conditions=[first, later])["id"])
+    assert "conditions at frame 0 only" in told["error"]["message"]  # the model cannot do it
+
+
+def test_a_key_stands_for_its_pictures_too(server: Server) -> None:
+    def ask(colour: str) -> httpx.Response:
+        body = {"prompt": "a", "num_frames": 9, "conditions": [{"image": coded(colour)}]}
+        headers = {"Idempotency-Key": "pictures"}
+        return server.http.post("/v1/videos", json=body, headers=headers)
+
+    assert ask("red").json()["id"] == ask("red").json()["id"]
+    assert ask("blue").status_code == 409
+
+
+def coded(colour: str) -> str:
+    """A picture in base64."""
+    png = io.BytesIO()
+    PIL.Image.new("RGB", (64, 32), colour).save(png, "PNG")
+    return base64.b64encode(png.getvalue()).decode()
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "prompt"),
     ({"prompt": " "}, "must say something"),
@@ -197,6 +228,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "a", "guidance": -1}, "guidance"),
     ({"prompt": "a", "remix": True}, "remix"),
     ({"prompt": "a", "priority": 1000}, "priority"),
+    ({"prompt": "a", "conditions": [{"image": "?"}]}, "base64"),
+    ({"prompt": "a", "conditions": [{"image": "AAAA"}]}, "damaged"),
+    ({"prompt": "a", "conditions": [{"image": ""}]}, "damaged"),
+    ({"prompt": "a", "conditions": [{"at": 0}]}, "conditions.0.image"),
+    ({"prompt": "a", "conditions": "none"}, "conditions"),
+    (
+        {"prompt": "a", "num_frames": 9, "conditions": [{"image": coded("red"), "at": 9}]},
+        "try at=8",
+    ),
+    ({"prompt": "a", "conditions": 2 * [{"image": coded("red")}]}, "a frame of its own"),
     ({"prompt": "a", "width": 16384, "height": 16384, "num_frames": 9993}, "make it smaller"),
 ]
 

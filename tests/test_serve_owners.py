@@ -16,6 +16,8 @@ from overcrank.serve.store import Store
 
 pytestmark = pytest.mark.xdist_group("serve_owners")
 
+SHARE = 3
+
 Keys = dict[str, dict[str, str]]
 
 
@@ -26,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keys(folder: Path) -> Keys:
-    names = ("anna", "bert")
+    names = ("anna", "bert", "carla")
     return {name: {"authorization": f"Bearer {add_key(folder / 'k.json', name)}"} for name in names}
 
 
@@ -35,7 +37,7 @@ def client(folder: Path, keys: Keys) -> Iterator[TestClient]:
     """Without a worker: jobs wait."""
     assert keys
     model = str(save_nano(folder / "nano"))
-    settings = Settings(folder=folder, model=model, keys=folder / "k.json")
+    settings = Settings(folder=folder, model=model, keys=folder / "k.json", per_key=SHARE)
     store = Store(settings.url)
     yield TestClient(create_app(Desk(settings, store)), base_url="http://localhost")
     store.close()
@@ -68,6 +70,16 @@ def test_an_idempotency_key_is_its_owners(client: TestClient, keys: Keys) -> Non
         for each in (keys["anna"], keys["bert"], keys["anna"])
     ]
     assert names[0] == names[2] != names[1]
+
+
+def test_a_key_has_its_share_of_the_queue(client: TestClient, keys: Keys) -> None:
+    body, carla = {"prompt": "a ball"}, keys["carla"]
+    for _ in range(SHARE):
+        assert client.post("/v1/videos", json=body, headers=carla).status_code == 200
+    refused = client.post("/v1/videos", json=body, headers=carla)
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "key_limit"
+    assert client.post("/v1/videos", json=body, headers=keys["bert"]).status_code == 200
 
 
 def test_requests_are_logged_by_name(

@@ -12,7 +12,7 @@ from overcrank.errors import RequestError
 from overcrank.serve import sessions
 from overcrank.serve import store as stored
 from overcrank.serve.sessions import Sessions
-from overcrank.serve.store import Store
+from overcrank.serve.store import Full, Store
 from overcrank.serve.tables import Job, Live, Status, Table
 
 
@@ -30,7 +30,7 @@ def job(name: str, **more: object) -> Job:
 
 def add(store: Store, *names: str, **more: object) -> None:
     for name in names:
-        assert store.add(job(name, **more), most=100) is not None
+        store.add(job(name, **more), most=100)
 
 
 def test_jobs_come_in_the_order_of_priority_and_then_of_age(store: Store) -> None:
@@ -126,12 +126,30 @@ def test_what_has_not_begun_by_its_deadline_is_not_begun(store: Store) -> None:
 
 
 def test_a_full_queue_takes_nothing_and_a_known_key_is_found_all_the_same(store: Store) -> None:
-    assert store.add(job("a", key="k"), most=1) is not None
-    assert store.add(job("b"), most=1) is None
-    found = store.add(job("c", key="k"), most=1)
-    assert found is not None
-    assert found.id == "a"
+    store.add(job("a", key="k"), most=1)
+    with pytest.raises(Full):
+        store.add(job("b"), most=1)
+    assert store.add(job("c", key="k"), most=1).id == "a"
     assert store.get("c") is None
+
+
+def test_an_owner_has_a_share_of_what_waits_and_runs(store: Store) -> None:
+    store.add(job("a", owner="anna"), most=9, share=2)
+    store.lease("w")
+    store.add(job("b", owner="anna"), most=9, share=2)
+    with pytest.raises(Full) as full:
+        store.add(job("c", owner="anna"), most=9, share=2)
+    assert full.value.own
+    store.add(job("d", owner="bert"), most=9, share=2)
+    store.cancel("b")
+    store.add(job("c", owner="anna"), most=9, share=2)
+
+
+def test_passwords_are_not_told() -> None:
+    with pytest.raises(RequestError) as told:
+        Store("nothing+known://anna:secret@localhost/jobs")
+    assert "secret" not in str(told.value)
+    assert "nothing+known://anna:***@localhost/jobs" in str(told.value)
 
 
 def test_pages_follow_each_other(store: Store) -> None:

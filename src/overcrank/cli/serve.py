@@ -32,6 +32,9 @@ def serve_command(
     queue: Annotated[
         int, typer.Option(parser=whole, metavar="INT", help="Jobs that may wait.")
     ] = 32,
+    per_key: Annotated[
+        int, typer.Option(parser=whole, metavar="INT", help="Jobs that one key may have at a time.")
+    ] = 8,
     keep_days: Annotated[
         float, typer.Option(parser=number, metavar="NUMBER", help="How long clips are kept.")
     ] = 30.0,
@@ -59,6 +62,7 @@ def serve_command(
         ("--port", port, 1, 65535),
         ("--workers", workers, 1, 64),
         ("--queue", queue, 1, 100_000),
+        ("--per-key", per_key, 1, 100_000),
         ("--keep-days", keep_days, 0.001, 100_000),
         ("--quota-gb", quota_gb, 0.001, 1_000_000),
     ):
@@ -87,6 +91,7 @@ def serve_command(
         database=database,
         workers=workers,
         queue=queue,
+        per_key=per_key,
         keep=timedelta(days=keep_days),
         quota=int(quota_gb * 1e9),
         hosts=(*(allow_host or ()), host),

@@ -8,6 +8,8 @@ from starlette.datastructures import UploadFile
 
 from overcrank.serve.refusals import Refused
 from overcrank.serve.schema import VideoRequest
+from overcrank.serve.shown import Shown
+from overcrank.serve.uploads import as_png
 
 MOST_BYTES = 32 << 20
 """Of a request, its picture included."""
@@ -19,6 +21,11 @@ class Asked:
 
     wish: VideoRequest
     picture: bytes | None
+
+    def shown(self) -> list[Shown]:
+        """All pictures of the clip, decoded."""
+        first = [] if self.picture is None else [Shown(as_png(self.picture))]
+        return first + [Shown.of(condition) for condition in self.wish.conditions]
 
 
 async def read_asked(request: Request) -> Asked:

@@ -13,9 +13,9 @@ from overcrank.serve.refusals import Refused
 from overcrank.serve.schema import VideoJob, VideoPage, new_job
 from overcrank.serve.sessions import Sessions
 from overcrank.serve.settings import Settings
-from overcrank.serve.store import Store
+from overcrank.serve.shown import check_places
+from overcrank.serve.store import Full, Store
 from overcrank.serve.tables import Job, Live, Status
-from overcrank.serve.uploads import as_png
 from overcrank.weights import ModelFiles
 from overcrank.weights.advice import Advice
 
@@ -56,22 +56,21 @@ class Desk:
                 "or leave it out",
                 "model",
             )
-        job = new_job(wish.decided(self._model.advice), wish, self.owner, key)
+        fields, shown = wish.decided(self._model.advice), asked.shown()
+        check_places(shown, fields["num_frames"])
+        fields["conditions"] = [each.described() for each in shown]
+        job = new_job(fields, wish, self.owner, key)
         files = JobFiles(self.settings.clips / job.id)
-        if asked.picture is not None:
-            picture = as_png(asked.picture)
+        for each in shown:
             files.make()
-            files.reference.write_bytes(picture)
-        kept = self.store.add(job, self.settings.queue)
+            files.shown(each.name).write_bytes(each.png)
+        try:
+            kept = self.store.add(job, self.settings.queue, self._share())
+        except Full as full:
+            files.remove()
+            raise self._full(full) from None
         if kept is not job:
             files.remove()
-        if kept is None:
-            raise Refused(
-                429,
-                "queue_full",
-                f"the queue is full, got {self.settings.queue} jobs that wait: try again later",
-                retry_after=self._wait(),
-            )
         drawn = {"seed": kept.request["seed"]} if wish.seed is None else {}
         if kept is not job and kept.request != {**job.request, **drawn}:
             raise Refused(
@@ -166,9 +165,19 @@ class Desk:
         place = self.store.place(job) if job.status == Status.QUEUED else None
         return VideoJob.of(job, self.settings, place)
 
-    def _wait(self) -> float:
-        """Seconds until a place in the queue may be free: those that the running clips need."""
-        return self.store.soonest() or 5.0
+    def _share(self) -> int | None:
+        """Jobs that one key may have at a time."""
+        return self.settings.per_key if self.owner else None
+
+    def _full(self, full: Full) -> Refused:
+        """With the seconds until a place may be free: those that the running clips need."""
+        code, what = (
+            ("key_limit", f"one key has at most {full.most} jobs that wait or run, got one more")
+            if full.own
+            else ("queue_full", f"the queue is full, got {full.most} jobs that wait")
+        )
+        wait = self.store.soonest() or 5.0
+        return Refused(429, code, f"{what}: try again later", retry_after=wait)
 
 
 def _unknown(name: str) -> Refused:

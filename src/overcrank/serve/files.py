@@ -4,7 +4,7 @@ clip.part              the clip while it is made: every byte that is there is fi
 clip.mp4               the clip
 moment.safetensors     the last denoising step that was kept
 thumbnail.webp, spritesheet.webp, preview.webp
-reference.png          the picture it begins with
+NAME.png               the pictures it shows, by their content
 """
 
 import os
@@ -35,9 +35,9 @@ class JobFiles:
     def clip(self) -> Path:
         return self.folder / "clip.mp4"
 
-    @property
-    def reference(self) -> Path:
-        return self.folder / "reference.png"
+    def shown(self, name: str) -> Path:
+        """A picture that the clip shows."""
+        return self.folder / f"{name}.png"
 
     @property
     def moment(self) -> Path:

@@ -21,6 +21,7 @@ from overcrank.request import Request
 from overcrank.serve.files import JobFiles
 from overcrank.serve.pace import Pace
 from overcrank.serve.pictures import write_preview, write_spritesheet, write_thumbnail
+from overcrank.serve.shown import conditions
 from overcrank.serve.store import Store
 from overcrank.serve.tables import Job, Status
 from overcrank.shapes import ClipSize
@@ -56,14 +57,14 @@ class Making:
         self._store.end(self._name, self._worker, Status.COMPLETED, report=report)
 
     def _make(self, keep_every: int) -> dict[str, Any]:
-        files, request = self._files, Request(**self._job.request)
-        if files.reference.exists():
-            request = replace(request, image=files.reference)
+        files, asked = self._files, dict(self._job.request)
+        shown = conditions(asked.pop("conditions"), files)
+        request = Request(**asked, conditions=shown)
         recipe, begun = self._pipe.recipe(request), monotonic()
         first: float | None = None
         measures: Any = (recipe[name] for name in _MEASURES)
-        rate, frames, height, width, steps = measures
-        self._pace.begin(ClipSize(frames, height, width), steps)
+        rate, count, height, width, steps = measures
+        self._pace.begin(ClipSize(count, height, width), steps)
         self._tell("denoising")
 
         def on_moment(moment: Moment) -> None:
@@ -81,9 +82,9 @@ class Making:
             for piece in fragments(decoded, rate, metadata=tagged(recipe)):
                 part.write(piece)
                 first = first or monotonic() - begun
-        shown = torch.cat(seen)
-        write_thumbnail(files.picture("thumbnail"), shown)
-        write_spritesheet(files.picture("spritesheet"), shown)
+        frames = torch.cat(seen)
+        write_thumbnail(files.picture("thumbnail"), frames)
+        write_spritesheet(files.picture("spritesheet"), frames)
         files.publish()
         report = self._outcome.report
         return {

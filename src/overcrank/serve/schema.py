@@ -1,17 +1,29 @@
 """What goes in and out over HTTP: the shape of OpenAI's videos API, and our fields beside it."""
 
+import json
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from overcrank.errors import SizeError
 from overcrank.request import Request, check_size
 from overcrank.serve.settings import Settings
+from overcrank.serve.shown import MOST, Condition
 from overcrank.serve.tables import Job, Status
 from overcrank.shapes import nearest_frames
 from overcrank.weights.advice import Advice
+
+
+def _from_form(value: object) -> object:
+    """A list in a form is written as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 class VideoRequest(BaseModel):
@@ -31,6 +43,9 @@ class VideoRequest(BaseModel):
     guidance: float | None = Field(None, description="1 is off.")
     negative_prompt: str | None = None
     seed: int | None = Field(None, description="Drawn if it is left out, and told.")
+    conditions: Annotated[list[Condition], BeforeValidator(_from_form)] = Field(
+        [], max_length=MOST, description="Pictures that the clip shows."
+    )
     priority: int = Field(0, ge=-100, le=100, description="Higher ones are made first.")
     deadline: float | None = Field(
         None, gt=0, le=1e8, description="Seconds by which it has to begin."
@@ -106,6 +121,7 @@ class VideoJob(BaseModel):
     seed: int
     steps: int | None
     guidance: float | None
+    conditions: list[dict[str, Any]] = Field(description="Pictures, by the SHA-256 of their PNG.")
     stage: str
     eta: float | None = Field(description="Seconds until the end; null where nobody knows.")
     queue_position: int | None = Field(description="How many jobs come before; null once begun.")
@@ -136,6 +152,7 @@ class VideoJob(BaseModel):
             seed=asked["seed"],
             steps=recipe.get("num_inference_steps", asked["num_inference_steps"]),
             guidance=asked["guidance"],
+            conditions=asked["conditions"],
             stage=job.stage,
             eta=job.eta,
             queue_position=place,

@@ -20,6 +20,8 @@ class Settings:
     """Of each worker; by default torch's own choice divided among them."""
     queue: int = 32
     """Jobs that may wait."""
+    per_key: int = 8
+    """Jobs of one API key that may wait or run."""
     hosts: tuple[str, ...] = ()
     """Names of the server besides those of this machine."""
     keys: Path | None = None

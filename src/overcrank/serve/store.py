@@ -5,6 +5,7 @@ worker that has died held is given to the next one. Every change locks its row a
 it expects, so that no two workers hold one job and nothing that has ended begins again.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,17 @@ MOST_ATTEMPTS = 5
 """A job that workers have died of so often without coming any further has failed."""
 
 
+GOING = (Status.QUEUED, Status.IN_PROGRESS)
+
+
+class Full(Exception):  # noqa: N818
+    """There is no room for another job: of anybody, or of its owner."""
+
+    def __init__(self, most: int, *, own: bool) -> None:
+        super().__init__(most, own)
+        self.most, self.own = most, own
+
+
 class Store:
     """Jobs by their state; safe to use from many processes."""
 
@@ -34,7 +46,7 @@ class Store:
             bring_up_to_date(self._engine)
         except OperationalError as error:
             raise RequestError(
-                f"the database of the jobs cannot be opened, got {url!r} ({error.orig}): "
+                f"the database of the jobs cannot be opened, got {_plain(url)} ({error.orig}): "
                 "start it, or leave --database out"
             ) from None
 
@@ -42,17 +54,23 @@ class Store:
         """Let go of the database."""
         self._engine.dispose()
 
-    def add(self, job: Job, most: int) -> Job | None:
-        """Take a job in, or find the one with its idempotency key; None: `most` wait already."""
+    def add(self, job: Job, most: int, share: int | None = None) -> Job:
+        """Take a job in, or find the one with its idempotency key.
+
+        Raises `Full` where `most` wait already, or `share` of its owner wait or run.
+        """
         try:
             with self.changing.begin() as session:
                 if job.key is not None:
                     found = session.scalar(select(Job).where(Job.key == job.key))
                     if found is not None:
                         return found
-                waiting = select(func.count()).where(Job.status == Status.QUEUED)
-                if (session.scalar(waiting) or 0) >= most:
-                    return None
+                count = select(func.count())
+                if (session.scalar(count.where(Job.status == Status.QUEUED)) or 0) >= most:
+                    raise Full(most, own=False)
+                going = count.where(Job.owner == job.owner, Job.status.in_(GOING))
+                if share is not None and (session.scalar(going) or 0) >= share:
+                    raise Full(share, own=True)
                 session.add(job)
         except IntegrityError:  # the same key, at the same time
             with self.reading() as session:
@@ -93,7 +111,7 @@ class Store:
         query = select(Job.status, func.count()).group_by(Job.status)
         with self.reading() as session:
             found = dict(session.execute(query).tuples().all())
-        return {status: found.get(status, 0) for status in (Status.QUEUED, Status.IN_PROGRESS)}
+        return {status: found.get(status, 0) for status in GOING}
 
     def ended_since(self, time: datetime) -> Sequence[Job]:
         """Jobs that ended at that time or later, in this order."""
@@ -220,13 +238,18 @@ def _engine(url: str) -> Engine:
         engine = create_engine(url)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise RequestError(
-            f"a database is an SQLAlchemy URL whose driver is installed, got {url!r} ({error}): "
-            "try sqlite:////srv/jobs.sqlite, or pip install 'overcrank[postgres]'"
+            f"a database is an SQLAlchemy URL whose driver is installed, got {_plain(url)} "
+            f"({error}): try sqlite:////srv/jobs.sqlite, or pip install 'overcrank[postgres]'"
         ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _settle)
         event.listen(engine, "begin", _begin)
     return engine
+
+
+def _plain(url: str) -> str:
+    """Without its password."""
+    return re.sub(r"(?<=:)[^:@/]*(?=@)", "***", url)
 
 
 def _begin(connection: Connection) -> None:

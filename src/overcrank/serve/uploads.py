@@ -8,8 +8,11 @@ from overcrank.serve import picture_process
 from overcrank.serve.refusals import Refused
 
 
-def as_png(content: bytes) -> bytes:
-    """The same picture, upright and over white, as PNG; refused in words if it is none."""
+def as_png(content: bytes, field: str = "input_reference") -> bytes:
+    """The same picture, upright and over white, as PNG; refused in words if it is none.
+
+    `field` is where a client finds it.
+    """
     program = str(Path(picture_process.__file__))
     try:
         done = subprocess.run(
@@ -20,21 +23,21 @@ def as_png(content: bytes) -> bytes:
             timeout=2 * picture_process.SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise _refused("takes too long to read", len(content)) from None
+        raise _refused("takes too long to read", len(content), field) from None
     if done.returncode == 3:
         raise _refused(
-            f"has more than {picture_process.MOST_PIXELS // 10**6} megapixels", len(content)
+            f"has more than {picture_process.MOST_PIXELS // 10**6} megapixels", len(content), field
         )
     if done.returncode != 0 or not done.stdout:
-        raise _refused("is damaged or none", len(content))
+        raise _refused("is damaged or none", len(content), field)
     return done.stdout
 
 
-def _refused(what: str, length: int) -> Refused:
+def _refused(what: str, length: int, field: str) -> Refused:
     kinds = ", ".join(picture_process.FORMATS)
     return Refused(
         400,
         "invalid_picture",
         f"the picture {what}, got {length} bytes: send one of these kinds: {kinds}",
-        param="input_reference",
+        param=field,
     )
