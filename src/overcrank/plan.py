@@ -65,7 +65,7 @@ class Plan:
             size=size,
             frame_rate=rate,
             walks=decide(request, model, size, rate, stop),
-            two=passes_of(request, model),
+            two=passes_of(request, model, size),
             stop=stop,
             decode_noise=sigma if noise is None else noise,
             decode_sigma=sigma if model.vae.config.denoises else None,

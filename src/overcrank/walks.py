@@ -47,8 +47,8 @@ class Walk:
         }
 
 
-def passes_of(request: Request, model: Model) -> TwoPasses | None:
-    """The two passes that a request takes with a model; None: one."""
+def passes_of(request: Request, model: Model, size: ClipSize) -> TwoPasses | None:
+    """The two passes that a clip of that size takes with a model; None: one."""
     if request.passes == 1:
         return None
     two = None if model.upsampler is None else model.advice.two
@@ -57,6 +57,8 @@ def passes_of(request: Request, model: Model) -> TwoPasses | None:
             f"{model.name} makes clips in one pass, got passes=2: load a model that has a second "
             "one, such as ltxv-13b-0.9.8-dev, with an upscaler (upscaler=, --upscaler)"
         )
+    if two is not None and request.passes is None and min(size.height, size.width) < two.least:
+        return None
     return two
 
 
@@ -68,7 +70,7 @@ def decide(
     `stop` is the level at which the last one ends.
     """
     _check_conditions(request, model)
-    two = passes_of(request, model)
+    two = passes_of(request, model, size)
     if two is None:
         return (_first(request, model, model.advice.walk, size, frame_rate, stop),)
     assert model.upsampler is not None

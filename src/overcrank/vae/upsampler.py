@@ -6,20 +6,22 @@ ltxv-temporal-upscaler). It works on raw latents, hence `upscale` for everybody 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from einops import rearrange
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from overcrank.errors import ModelError
 from overcrank.vae.autoencoder import Statistics
+from overcrank.vae.linear_upsampler import LinearUpsampler, LinearUpsamplerConfig
 from overcrank.vae.ops import depth_to_space
 
 GROUPS = 32
@@ -146,8 +148,18 @@ class _FrameConv(nn.Conv2d):
         return rearrange(frames, "(b t) c h w -> b c t h w", b=len(x_BCTHW))
 
 
-def load_upsampler(path: str | Path) -> LatentUpsampler:
-    """An upscaler from Lightricks' single file, or from a folder as diffusers keeps it.
+Upsampler = LatentUpsampler | LinearUpsampler
+"""Published, or ours."""
+
+
+def save_upsampler(path: str | Path, upsampler: LinearUpsampler) -> None:
+    """Write one file, in float16, with the config in its metadata as in the published ones."""
+    tensors = {name: t.half().contiguous() for name, t in upsampler.state_dict().items()}
+    save_file(tensors, path, {"config": json.dumps(upsampler.config.to_dict())})
+
+
+def load_upsampler(path: str | Path) -> Upsampler:
+    """An upscaler of ours, from Lightricks' single file, or from a folder as diffusers keeps it.
 
     On the CPU, in the file's own dtype, evaluation mode; nothing is copied and nothing unpickled.
     """
@@ -158,7 +170,7 @@ def load_upsampler(path: str | Path) -> LatentUpsampler:
             metadata: dict[str, str] = opened.metadata() or {}
         if path.is_dir():
             metadata["config"] = (path / "config.json").read_text(encoding="utf-8")
-        config = UpsamplerConfig.from_dict(json.loads(metadata["config"]))
+        build = _build(json.loads(metadata["config"]))
         tensors = load_file(file)
     except (ModelError, SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise ModelError(
@@ -166,7 +178,7 @@ def load_upsampler(path: str | Path) -> LatentUpsampler:
             "ltxv-spatial-upscaler-0.9.8.safetensors, with its config in the metadata"
         ) from error
     with torch.device("meta"):
-        upsampler = LatentUpsampler(config)
+        upsampler = build()
     expected = {name: tensor.shape for name, tensor in upsampler.state_dict().items()}
     wrong = [
         name
@@ -182,3 +194,9 @@ def load_upsampler(path: str | Path) -> LatentUpsampler:
         )
     upsampler.load_state_dict(tensors, assign=True)
     return upsampler.eval().requires_grad_(False)
+
+
+def _build(values: Mapping[str, Any]) -> Callable[[], Upsampler]:
+    if "rank" in values:
+        return partial(LinearUpsampler, LinearUpsamplerConfig.from_dict(values))
+    return partial(LatentUpsampler, UpsamplerConfig.from_dict(values))

@@ -8,6 +8,8 @@ from overcrank.shapes import ClipSize
 from overcrank.weights.card import Defaults
 from overcrank.weights.releases import Pass, Release, Trained, TwoPasses
 
+LEAST = 192
+"""Pixels of the shorter side from which on our models take two passes."""
 PUBLISHED_CRF = 29
 """The published models were trained with pictures that are frames of compressed video."""
 
@@ -43,20 +45,22 @@ class Advice:
     def of_ours(cls, defaults: Defaults) -> Self:
         """For a model that was trained here."""
         levels = defaults.levels
+        walk = Pass(
+            schedule=Schedule(kind="shifted", levels=levels),
+            steps=defaults.steps,
+            guidance=Guidance(float(defaults.guidance)),
+            stochastic=bool(levels),
+        )
         return cls(
             size=ClipSize(defaults.frames, defaults.height, defaults.width),
             frame_rate=float(defaults.frame_rate),
             negative_prompt=defaults.negative_prompt,
-            walk=Pass(
-                schedule=Schedule(kind="shifted", levels=levels),
-                steps=defaults.steps,
-                guidance=Guidance(float(defaults.guidance)),
-                stochastic=bool(levels),
-            ),
+            walk=walk,
             decode_sigma=defaults.decode_sigma,
             decode_noise=None,
             keyframes=False,
             crf=0,
+            two=_two(walk, defaults.second) if defaults.second else None,
         )
 
     @classmethod
@@ -75,3 +79,14 @@ class Advice:
             crf=PUBLISHED_CRF,
             trained=release.trained,
         )
+
+
+def _two(walk: Pass, levels: tuple[float, ...]) -> TwoPasses:
+    """Half the size first; the second pass, which sees what is where, needs no guidance."""
+    second = Pass(
+        schedule=Schedule(kind="shifted", levels=levels),
+        steps=len(levels),
+        guidance=Guidance(1.0),
+        stochastic=walk.stochastic,
+    )
+    return TwoPasses(first=walk, second=second, downscale=0.5, adain=0.0, least=LEAST)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from overcrank.errors import ModelError
-from overcrank.vae.upsampler import load_upsampler
+from overcrank.vae.upsampler import LatentUpsampler, load_upsampler
 from overcrank.weights.files import FORMAT_VERSION
 from overcrank.weights.lora import read_lora
 from overcrank.weights.lora_names import split
@@ -35,7 +35,9 @@ def describe_beside(source: str | Path) -> dict[str, Any] | None:
 
 
 def _upscaler(path: Path) -> dict[str, Any]:
-    config = load_upsampler(path).config
+    upsampler = load_upsampler(path)
+    assert isinstance(upsampler, LatentUpsampler)
+    config = upsampler.config
     enlarged = {(1, 2): "space", (2, 1): "time", (2, 2): "space and time"}[config.stride[:2]]
     names = [row.name for row in RELEASES.values() if row.two is not None]
     return {

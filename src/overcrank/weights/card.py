@@ -15,6 +15,7 @@ from overcrank.weights.files import FORMAT_VERSION, write_atomically
 CARD_FILE = "model.json"
 VAE_FILE = "vae.safetensors"
 TRANSFORMER_FILE = "transformer.safetensors"
+UPSAMPLER_FILE = "upsampler.safetensors"
 TEXT_ENCODERS = ("minilm-l6", "t5")
 
 MIN_FRAME_RATE, MAX_FRAME_RATE = 0.1, 1_000.0
@@ -40,6 +41,9 @@ class Defaults:
     negative_prompt: str
     levels: tuple[float, ...] = ()
     """Of a distilled model: the noise level that each step begins with; fresh noise follows it."""
+    second: tuple[float, ...] = ()
+    """Of a model that makes clips at half the size first, which its upscaler enlarges: the noise
+    level that each step of the second pass begins with, the first of them below 1."""
 
     def __post_init__(self) -> None:
         for name, high in (
@@ -57,7 +61,10 @@ class Defaults:
             _check_number("decode_sigma", self.decode_sigma, 0, MAX_DECODE_SIGMA, ", or null")
         text = is_text(self.negative_prompt)
         _check("negative_prompt", self.negative_prompt, text, "a text, which may be empty")
-        _check("levels", self.levels, self._has_levels(), "one falling number in (0, 1] a step")
+        levels = _fall(self.levels) and len(self.levels) in (0, self.steps)
+        _check("levels", self.levels, levels, "one falling number in (0, 1] a step")
+        second = _fall(self.second) and 1 not in self.second
+        _check("second", self.second, second, "falling numbers between 0 and 1")
         try:
             ClipSize(self.frames, self.height, self.width)
         except SizeError as error:
@@ -66,16 +73,9 @@ class Defaults:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From JSON, where a tuple is a list."""
-        levels = values.get("levels", ())
-        return cls(**{**values, "levels": tuple(levels) if isinstance(levels, list) else levels})
-
-    def _has_levels(self) -> bool:
-        if self.levels == ():
-            return True
-        if not isinstance(self.levels, tuple) or len(self.levels) != self.steps:
-            return False
-        numbers = all(type(level) in (int, float) and 0 < level <= 1 for level in self.levels)
-        return numbers and all(a > b for a, b in pairwise(self.levels))
+        lists = {name: values.get(name, ()) for name in ("levels", "second")}
+        levels = {name: tuple(x) if isinstance(x, list) else x for name, x in lists.items()}
+        return cls(**{**values, **levels})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +152,13 @@ def _same_keys(what: str, values: Mapping[str, Any], cls: type[Card] | type[Defa
                 f"{what} has {problem} keys: got {', '.join(sorted(values))}, {problem} "
                 f"{', '.join(sorted(keys))}: right are {', '.join(sorted(names))}"
             )
+
+
+def _fall(levels: Any) -> bool:
+    if not isinstance(levels, tuple):
+        return False
+    numbers = all(type(level) in (int, float) and 0 < level <= 1 for level in levels)
+    return numbers and all(a > b for a, b in pairwise(levels))
 
 
 def _check_number(name: str, value: Any, low: float, high: float, other: str = "") -> None:

@@ -17,9 +17,10 @@ from overcrank.text import (
 )
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
-from overcrank.vae.upsampler import LatentUpsampler
+from overcrank.vae.linear_upsampler import LinearUpsampler
+from overcrank.vae.upsampler import Upsampler, save_upsampler
 from overcrank.weights.advice import Advice
-from overcrank.weights.card import TRANSFORMER_FILE, VAE_FILE, Card, Defaults
+from overcrank.weights.card import TRANSFORMER_FILE, UPSAMPLER_FILE, VAE_FILE, Card, Defaults
 from overcrank.weights.lora import Fuser
 from overcrank.weights.releases import Release
 from overcrank.weights.store import latent_hash, save_component
@@ -39,7 +40,7 @@ class Model:
     """Content hashes of the networks as they were loaded, by component."""
     release: Release | None = None
     """The published release it is run as, which then counts instead of `defaults`; None: ours."""
-    upsampler: LatentUpsampler | None = None
+    upsampler: Upsampler | None = None
     """With one, clips are made in two passes."""
     remarks: tuple[str, ...] = ()
     """What was assumed of its files, in words."""
@@ -79,9 +80,13 @@ def save_model(
     vae: VAE,
     transformer: Transformer,
     *,
+    upsampler: LinearUpsampler | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a model folder; the transformer is tied to the VAE by the hash of its latents."""
+    """Write a model folder; the transformer is tied to the VAE by the hash of its latents.
+
+    With an `upsampler` and levels of a second pass on its card, it makes clips in two passes.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     trained_on = {"latent_hash": latent_hash(vae)}
@@ -89,4 +94,6 @@ def save_model(
     save_component(
         folder / TRANSFORMER_FILE, "transformer", transformer, dtype=dtype, extra=trained_on
     )
+    if upsampler is not None:
+        save_upsampler(folder / UPSAMPLER_FILE, upsampler)
     card.write(folder)

@@ -13,9 +13,10 @@ from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
 from overcrank.text.t5 import LONGEST, OFFICIAL
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
-from overcrank.vae.upsampler import LatentUpsampler, load_upsampler
+from overcrank.vae.linear_upsampler import LinearUpsampler
+from overcrank.vae.upsampler import Upsampler, load_upsampler
 from overcrank.weights.advice import Advice
-from overcrank.weights.card import Card, Defaults
+from overcrank.weights.card import UPSAMPLER_FILE, Card, Defaults
 from overcrank.weights.checkpoint import Checkpoint
 from overcrank.weights.convert import open_checkpoint
 from overcrank.weights.fit import check_fit
@@ -220,11 +221,13 @@ class ModelFiles:
             raise ModelError(refusal)
         return (refusal,)
 
-    def _upsampler(self) -> LatentUpsampler | None:
+    def _upsampler(self) -> Upsampler | None:
         named = self.extras.get("upscaler")
         if named is None:
-            return None
-        if self.release is None or self.release.two is None:
+            if self.card is None or not self.card.defaults.second:
+                return None
+            named = str(self.checkpoint.path / UPSAMPLER_FILE)
+        elif self.advice.two is None:
             raise ModelError(
                 f"{self.checkpoint.name} is run in one pass: got the upscaler {named}: leave it "
                 "out, or take a release that has a second pass, such as ltxv-13b-0.9.8-dev"
@@ -240,7 +243,7 @@ class ModelFiles:
                 f"the upscaler {named} does not fit {self.coder.path}: got latents of "
                 f"{upsampler.config.in_channels} channels: right are {channels}"
             )
-        return upsampler
+        return upsampler.float() if isinstance(upsampler, LinearUpsampler) else upsampler
 
     def _encoder_opener(
         self, compute: torch.dtype, device: torch.device | str

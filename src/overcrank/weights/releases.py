@@ -42,6 +42,8 @@ class TwoPasses:
     """How far the upscaled latents take the statistics of the first pass."""
     tone_map: float = 0.0
     """Compression of the latents before decoding."""
+    least: int = 0
+    """Pixels of the shorter side; smaller clips are made in one pass unless two are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
