@@ -95,7 +95,7 @@ class LinearUpsampler(nn.Module):
         inside = across = torch.zeros((), dtype=torch.float64)
         for small, large in pairs:
             x, y = _neighbourhoods(small.float()), _fours(large.float())
-            inside, across = inside + x.T @ x, across + x.T @ y
+            inside, across = inside + (x.T @ x).double(), across + (x.T @ y).double()
         ridge = RIDGE * inside.diagonal().mean() * torch.eye(len(inside), dtype=torch.float64)
         whole = torch.linalg.solve(inside + ridge, across)
         slope, mean_x = whole[:-1], inside[-1, :-1] / inside[-1, -1]
