@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from overcrank.data.batches import Batch, thinned
-from overcrank.train.config import Conditions
+from overcrank.train.config import Conditions, Stage
 from overcrank.train.given import Given, Tokens, draw_levels, flow_loss
 from overcrank.transformer import PRESETS, Transformer
 
@@ -142,6 +142,22 @@ def test_levels_differ_between_frames_where_asked() -> None:
     assert (one == one[:, :1]).all()
     own = draw_levels(data, Conditions(own_levels=0.5), generator())
     assert 0.4 < (own != own[:, :1]).any(1).float().mean() < 0.6
+
+
+def test_a_stage_says_where_levels_are_drawn() -> None:
+    data = batch(2048)
+
+    def drawn(**more: float) -> torch.Tensor:
+        stage = Stage(frames=17, size="32x64", batch=1, **more)
+        return draw_levels(data, Conditions(), generator(), stage)[:, 0]
+
+    plain, near, low = drawn(), drawn(near_noise=0.5), drawn(below=0.5)
+    assert near.mean() > plain.mean() + 0.1
+    assert (near > 0.93).float().mean() > 2 * (plain > 0.93).float().mean()
+    assert near.min() < 0.1, "the other half is drawn as before"
+    above = (low > 0.5).float().mean() / (plain > 0.5).float().mean()
+    assert above == pytest.approx(0.15, abs=0.03), "15 % of the clips have all levels"
+    assert (low <= 0.5).float().mean() > 0.85
 
 
 def test_first_frame_and_beginning_share_the_samples() -> None:

@@ -18,8 +18,9 @@ def shifted_logit_normal(
     generator: torch.Generator,
     std: float = 1.0,
     uniform_share: float = 0.1,
+    more: float = 0.0,
 ) -> Tensor:
-    """Levels in [0, 1], float32: logit-normal around `shift(tokens)`, stretched to the ends.
+    """Levels in [0, 1], float32: logit-normal around `shift(tokens) + more`, stretched to the ends.
 
     The distribution between its 0.5 % and 99.9 % quantiles is stretched to [0, 1], what lies
     below is folded back, what lies above is clamped; a share of the levels is uniform instead,
@@ -29,7 +30,7 @@ def shifted_logit_normal(
     least = 1e-3
     size = (shape,) if isinstance(shape, int) else shape
     device = generator.device
-    mean = shift(tokens)
+    mean = shift(tokens) + more
     low, high = _sigmoid(mean + std * _LOW_QUANTILE), _sigmoid(mean + std * _HIGH_QUANTILE)
     drawn = torch.sigmoid(mean + std * torch.randn(size, generator=generator, device=device))
     levels = (drawn - low) / (high - low)

@@ -16,6 +16,7 @@ Sources: LTX-Video, arXiv:2501.00103, section 2.3 (a level for each token); Chen
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -25,8 +26,13 @@ from overcrank.conditioning.clip import PREFIX
 from overcrank.data.batches import Batch
 from overcrank.flow import mix, shifted_logit_normal, velocity
 from overcrank.shapes import FRAMES_PER_CELL, LatentSize
-from overcrank.train.config import Conditions
+from overcrank.train.config import Conditions, Stage
 from overcrank.transformer import Transformer, token_positions
+
+NEARER = 2.0
+"""Of the logit, by which levels near noise are drawn higher."""
+WHOLE = 0.15
+"""Of the clips of a stage whose levels end early, so many have all levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +152,23 @@ class Tokens:
         return sigma_BN[:, :: self.size.height * self.size.width] if whole else sigma_BN
 
 
-def draw_levels(batch: Batch, conditions: Conditions, generator: torch.Generator) -> Tensor:
-    """Levels (B, T): one for the clip, or with some probability one for each latent frame."""
+def draw_levels(
+    batch: Batch, conditions: Conditions, generator: torch.Generator, stage: Stage | None = None
+) -> Tensor:
+    """Levels (B, T): one for the clip, or with some probability one for each latent frame.
+
+    `stage` says where they are drawn; None: all over.
+    """
     samples, _, *grid = batch.latent_BCTHW.shape
     tokens = LatentSize(*grid).tokens
-    sigma_BT = shifted_logit_normal((samples, grid[0]), tokens=tokens, generator=generator)
+    draw = partial(shifted_logit_normal, (samples, grid[0]), tokens=tokens, generator=generator)
+    sigma_BT = draw()
+    if stage is not None and stage.near_noise:
+        near_B1 = torch.rand(samples, 1, generator=generator, device=generator.device)
+        sigma_BT = torch.where(near_B1 < stage.near_noise, draw(more=NEARER), sigma_BT)
+    if stage is not None and stage.below < 1:
+        whole_B1 = torch.rand(samples, 1, generator=generator, device=generator.device)
+        sigma_BT = torch.where(whole_B1 < WHOLE, sigma_BT, stage.below * sigma_BT)
     dice_B1 = torch.rand(samples, 1, generator=generator, device=generator.device)
     return torch.where(dice_B1 < conditions.own_levels, sigma_BT, sigma_BT[:, :1])
 

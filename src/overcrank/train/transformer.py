@@ -54,7 +54,8 @@ class TransformerObjective:
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and what is worth logging."""
         conditions = self.config.conditions
-        sigma_BT = draw_levels(batch, conditions, generator)
+        stage = self.config.stage_like(tuple(batch.latent_BCTHW.shape[2:]))
+        sigma_BT = draw_levels(batch, conditions, generator, stage)
         given = Given.draw(batch, conditions, generator)
         extra = self.config.actor_weight
         loss_B = flow_loss(self.module, batch, sigma_BT, given, generator, extra)

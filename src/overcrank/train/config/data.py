@@ -25,6 +25,12 @@ class Stage(Shaped):
     tokens: Count | None = None
     """Budget of a sample: where a clip has more tokens, others are left out in each step, so that
     stages of different shapes cost the same. A transformer's only."""
+    near_noise: Share = 0.0
+    """Of its clips, a share whose noise levels are drawn higher: there it is decided what is where,
+    and of small clips little is seen there else. A transformer's only."""
+    below: float = Field(default=1.0, gt=0, le=1)
+    """The noise levels of most of its clips end here: for a second pass, which begins no higher. A
+    transformer's only."""
 
     @model_validator(mode="after")
     def _drops_few(self) -> Self:

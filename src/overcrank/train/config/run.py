@@ -1,6 +1,6 @@
 """Everything that decides the outcome of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from overcrank import transformer, vae
 from overcrank.errors import RequestError
+from overcrank.shapes import LatentSize
 from overcrank.train.config.adapt import Lora
 from overcrank.train.config.base import Count, Shaped, Strict
 from overcrank.train.config.clips import Clips
@@ -25,6 +26,13 @@ ONLY_FOR = {
     "joint": ("decoder", "loss", "conditions", "joint", "clips", "samples"),
 }
 """Keys that not every kind of run understands."""
+
+STAGES_OF = {
+    "tokens": ("transformer", "distil"),
+    "near_noise": ("transformer",),
+    "below": ("transformer",),
+}
+"""Keys of stages that not every kind of run understands."""
 
 
 class RunConfig(Strict):
@@ -111,10 +119,12 @@ class RunConfig(Strict):
                 raise RequestError(
                     f"{name} does nothing in a run of kind {self.kind}: leave it out"
                 )
-        if whole and any(stage.tokens for stage in self.stages):
-            raise RequestError(
-                f"tokens do nothing in a run of kind {self.kind}: leave them out of stages"
-            )
+        for name, kinds in STAGES_OF.items():
+            given = {getattr(stage, name) for stage in self.stages}
+            if self.kind not in kinds and given != {Stage.model_fields[name].default}:
+                raise RequestError(
+                    f"{name} does nothing in a run of kind {self.kind}: leave it out of stages"
+                )
         needed = {"vae": (), "joint": (), "transformer": ("vae", "latents")}
         for name in needed.get(self.kind, ("vae", "latents", "start_from")):
             if not getattr(self, name):
@@ -241,6 +251,10 @@ class RunConfig(Strict):
         """The stage that `step` belongs to."""
         turns = self.stages_at(step)
         return turns[step % len(turns)]
+
+    def stage_like(self, grid: Sequence[int]) -> Stage:
+        """The first stage whose clips have that latent grid."""
+        return next(s for s in self.stages if s.clip.latent == LatentSize(*grid))
 
     def stages_at(self, step: int) -> list[Stage]:
         """The stages that take turns around `step`, longest clips last."""
