@@ -48,16 +48,19 @@ def written(text: str, folder: Path) -> Path:
     return folder / "run.yaml"
 
 
+def changes_of(block: str) -> list[str]:
+    """What `--set` would say."""
+    return [f"{key}={json.dumps(value)}" for key, value in yaml.safe_load(block).items()]
+
+
 def test_the_examples_of_the_page_are_valid(tmp_path: Path) -> None:
     section = PAGE.read_text().split("## From a folder of videos")[1].split("\n## ")[0]
     blocks = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    whole, *blocks = blocks
+    whole, *blocks, two_passes = blocks
     assert read_config(written(whole, tmp_path)).preset == "nano"
-    changes = [
-        f"{key}={json.dumps(value)}"
-        for block in blocks
-        for key, value in yaml.safe_load(block).items()
-    ]
+    two = read_config("nano-transformer", changes_of(two_passes))
+    assert [(stage.near_noise, stage.below) for stage in two.stages] == [(0.5, 1.0), (0.0, 0.8)]
+    changes = [change for block in blocks for change in changes_of(block)]
     assert [change.partition("=")[0] for change in changes] == ["clips", "latents", "stages"]
     config = read_config("nano-transformer", changes)
     costs = {stage.batch * (stage.tokens or stage.clip.latent.tokens) for stage in config.stages}

@@ -13,11 +13,15 @@ def pack_command(
         str | None,
         typer.Option(help="Another autoencoder than the run's, with the same encoder."),
     ] = None,
+    upscaler: Annotated[
+        Path | None,
+        typer.Option(help="What examples/fit_upsampler.py made: clips in two passes."),
+    ] = None,
 ) -> None:
     """Join a trained transformer and its autoencoder into a model that makes clips."""
     from overcrank.train.pack import pack
 
-    said = pack(run, folder, vae).defaults
+    said = pack(run, folder, vae, upscaler).defaults
     print(
         f"{folder}: clips of {said.frames} frames, {said.width} x {said.height}, at "
         f"{said.frame_rate:g} frames a second"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from overcrank.errors import RequestError
 from overcrank.train.config import RunConfig, read_config
+from overcrank.vae.linear_upsampler import LinearUpsampler
+from overcrank.vae.upsampler import load_upsampler
 from overcrank.weights import Card, Defaults, load_component, load_network, save_model
 from overcrank.weights.card import CARD_FILE, TRANSFORMER_FILE
 from overcrank.weights.presets import find_model, preset_names
@@ -13,14 +15,18 @@ from overcrank.weights.store import latent_hash, read_metadata
 FRAME_RATE = 24.0
 """Of a run that does not say at which rate most of its clips are played."""
 STEPS, GUIDANCE, DECODE_SIGMA = 20, 3.0, 0.05
+SECOND = (0.6, 0.43, 0.25)
+"""Where the steps of a second pass begin."""
 
 
-def pack(run: Path, folder: Path, vae: str | None = None) -> Card:
+def pack(run: Path, folder: Path, vae: str | None = None, upscaler: Path | None = None) -> Card:
     """Write a model folder: a run's transformer, and the autoencoder that it was trained with.
 
     `vae` names another one, whose encoder is the same. The card recommends the shape and rate of
-    most clips, and the steps of a student.
+    most clips, and the steps of a student. With an `upscaler`, that `examples/fit_upsampler.py`
+    made, clips are made in two passes, as large as the largest that the run knows.
     """
+    enlarging = None if upscaler is None else _upscaler(upscaler)
     weights, config = run / "transformer.safetensors", _config(run)
     if folder.exists():
         raise RequestError(f"nothing is overwritten, got {folder}: give the name of a new folder")
@@ -32,6 +38,10 @@ def pack(run: Path, folder: Path, vae: str | None = None) -> Card:
             "the one of that run, or one with its encoder (freeze: [encoder])"
         )
     defaults = _defaults(config, float(said.get("frame_rate", FRAME_RATE)))
+    if enlarging is not None:
+        clips = [stage.clip for stage in config.stages_at(config.steps)]
+        large = max(clips, key=lambda clip: clip.height * clip.width)
+        defaults = replace(defaults, second=SECOND, height=large.height, width=large.width)
     if not coder.config.denoises:
         defaults = replace(defaults, decode_sigma=None)
     card = Card(
@@ -39,8 +49,19 @@ def pack(run: Path, folder: Path, vae: str | None = None) -> Card:
         text_encoder="minilm-l6" if config.text is None else "t5",
         defaults=defaults,
     )
-    save_model(folder, card, coder, load_component(weights, "transformer"))
+    network = load_component(weights, "transformer")
+    save_model(folder, card, coder, network, upsampler=enlarging)
     return card
+
+
+def _upscaler(path: Path) -> LinearUpsampler:
+    found = load_upsampler(path)
+    if not isinstance(found, LinearUpsampler):
+        raise RequestError(
+            f"a model of ours has an upscaler of ours, got a published one: {path}: make one with "
+            "examples/fit_upsampler.py"
+        )
+    return found
 
 
 def _config(run: Path) -> RunConfig:
