@@ -18,7 +18,7 @@ from overcrank.pipeline import Pipeline
 from overcrank.vae.linear_upsampler import LinearUpsampler, LinearUpsamplerConfig
 from overcrank.vae.upsampler import load_upsampler, save_upsampler
 from overcrank.video import Video
-from overcrank.weights import Card, save_model
+from overcrank.weights import Card, convert, save_model
 
 CONFIG = LinearUpsamplerConfig(in_channels=4, rank=3)
 SECOND = (0.6, 0.3)
@@ -120,6 +120,15 @@ def test_a_model_of_ours_makes_clips_in_two_passes(pipe: Pipeline) -> None:
     assert "upscaler" in video.recipe["hashes"]  # type: ignore[operator]
     assert pipe.model.upsampler is not None
     assert pipe.model.upsampler.apart.weight.dtype == torch.float32  # type: ignore[union-attr]
+
+
+def test_a_converted_model_keeps_its_second_pass(folder: Path, tmp_path: Path) -> None:
+    convert(folder, tmp_path / "again", to="overcrank")
+    again = overcrank.load(tmp_path / "again", device="cpu", dtype="float32")
+    assert again.model.upsampler is not None
+    (tmp_path / "again" / "upsampler.safetensors").unlink()
+    convert(tmp_path / "again", tmp_path / "less", to="overcrank")
+    assert overcrank.load(tmp_path / "less", device="cpu").model.upsampler is None
 
 
 def test_small_clips_take_one_pass(pipe: Pipeline) -> None:

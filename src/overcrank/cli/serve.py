@@ -13,6 +13,9 @@ from overcrank.errors import RequestError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine can reach."""
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than clients keep theirs (5 in httpx), so that
+none sends a request over one that is being closed."""
 
 
 def serve_command(
@@ -100,7 +103,7 @@ def serve_command(
     app = build(settings)
     log_lines()
     print(f"overcrank serves {settings.name} at http://{host}:{port}", file=sys.stderr)
-    uvicorn.run(app, host=host, port=port, log_config=None)
+    uvicorn.run(app, host=host, port=port, log_config=None, timeout_keep_alive=KEEP_ALIVE)
 
 
 def _add_key(path: Path | None, name: str) -> None:

@@ -1,5 +1,6 @@
 """Our own folder, read and written tensor by tensor: any dtypes, any size."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,14 @@ from overcrank.errors import ModelError
 from overcrank.flow import Guidance
 from overcrank.transformer import TransformerConfig
 from overcrank.vae import VAEConfig
-from overcrank.weights.card import CARD_FILE, TRANSFORMER_FILE, VAE_FILE, Card, Defaults
+from overcrank.weights.card import (
+    CARD_FILE,
+    TRANSFORMER_FILE,
+    UPSAMPLER_FILE,
+    VAE_FILE,
+    Card,
+    Defaults,
+)
 from overcrank.weights.checkpoint import Checkpoint, Config, Network
 from overcrank.weights.diffusers import read_unread, write_unread
 from overcrank.weights.mapped import Tensors, json_object, open_file, read_json, write_file
@@ -78,7 +86,12 @@ def write_own(path: str | Path, checkpoint: Checkpoint, card: Card | None = None
         else:
             metadata |= trained_on
         write_file(folder / FILES[network.component], entries, metadata)
-    (card or _card(checkpoint)).write(folder)
+    card, enlarging = card or _card(checkpoint), checkpoint.path / UPSAMPLER_FILE
+    if enlarging.is_file():
+        shutil.copyfile(enlarging, folder / UPSAMPLER_FILE)
+    else:  # one pass is left
+        card = replace(card, defaults=replace(card.defaults, second=()))
+    card.write(folder)
     write_unread(folder, checkpoint.unread)
     replace(checkpoint.origin, card={}).write(folder)
 
