@@ -145,9 +145,10 @@ def test_an_owner_has_a_share_of_what_waits_and_runs(store: Store) -> None:
     store.add(job("c", owner="anna"), most=9, share=2)
 
 
-def test_passwords_are_not_told() -> None:
+@pytest.mark.parametrize("password", ["secret", "a/secret:@b"])
+def test_passwords_are_not_told(password: str) -> None:
     with pytest.raises(RequestError) as told:
-        Store("nothing+known://anna:secret@localhost/jobs")
+        Store(f"nothing+known://anna:{password}@localhost/jobs")
     assert "secret" not in str(told.value)
     assert "nothing+known://anna:***@localhost/jobs" in str(told.value)
 
@@ -207,6 +208,22 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(RequestError, match="newer overcrank, got version 9999"):
         Store(url)
+
+
+def test_jobs_of_the_first_version_say_that_they_show_no_pictures(tmp_path: Path) -> None:
+    from sqlalchemy import create_engine, text
+
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    first = Store(url)
+    add(first, "a")
+    first.close()
+    with create_engine(url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    second = Store(url)
+    found = second.get("a")
+    assert found is not None
+    assert found.request == {"prompt": "a", "conditions": []}
+    second.close()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle+none://x", "sqlite:////no/such/folder/jobs"])

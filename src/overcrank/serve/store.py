@@ -249,7 +249,7 @@ def _engine(url: str) -> Engine:
 
 def _plain(url: str) -> str:
     """Without its password."""
-    return re.sub(r"(?<=:)[^:@/]*(?=@)", "***", url)
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
 
 
 def _begin(connection: Connection) -> None:
