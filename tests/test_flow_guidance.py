@@ -127,3 +127,24 @@ def test_projection_equals_that_of_diffusers() -> None:
     base = negative * alpha.view(2, 1, 1)
     got = asked.at(1.0, Guidance(4.0, project=True))
     torch.testing.assert_close(got, base + 4 * (positive - base), rtol=1e-5, atol=1e-5)
+
+
+def test_both_velocities_may_come_from_one_call() -> None:
+    """It is asked where both matter only, and gives what two calls give."""
+    asked = Asked()
+
+    def both(*_: Tensor) -> tuple[Tensor, Tensor]:
+        asked.count["both"] += 1
+        return asked.values[0], asked.values[1]
+
+    field = guided(
+        asked.network(0, "conditional"),
+        asked.network(1, "unconditional"),
+        Guidance(3.0, interval=(0.2, 0.8)),
+        both=both,
+    )
+    x = torch.zeros(2, 5, 4)
+    expected = asked.values[1] + 3.0 * (asked.values[0] - asked.values[1])
+    torch.testing.assert_close(field(x, torch.full((2, 1), 0.5)), expected)
+    torch.testing.assert_close(field(x, torch.full((2, 1), 0.9)), asked.values[0])
+    assert asked.count == {"both": 1, "conditional": 1}

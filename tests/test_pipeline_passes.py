@@ -199,7 +199,9 @@ def test_the_large_development_release_takes_62_and_26_forwards(pipe: Pipeline) 
     network = Transformer(config).eval()
     randomise(network)
     counted: list[int] = []
-    network.register_forward_pre_hook(lambda _, inputs: counted.append(inputs[0].shape[1]))
+    network.register_forward_pre_hook(  # a prompt and its negative may come in one call
+        lambda _, inputs: counted.extend([inputs[0].shape[1]] * len(inputs[0]))
+    )
     model = replace(pipe.model, transformer=network, release=RELEASES["ltxv-13b-0.9.8-dev"])
     text = embeds(width=24)
     dev = Pipeline(model, device="cpu", dtype="float32")

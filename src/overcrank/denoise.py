@@ -3,6 +3,7 @@
 Axes: B batch, always 1; N video tokens, C latent channels, T H W cells of the latent grid.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,9 @@ from overcrank.walks import Walk
 from overcrank.weights import Model
 
 _UNPERTURBED = Guidance()
+PAIRED = 1024
+"""Up to so many tokens the text and the negative text are computed at once: two clips of 256 tokens
+take two thirds of the time together, two of 1,024 five sixths (docs/log.md), and more memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Denoiser:
     device: torch.device
     text: TextEmbedding
     negative: TextEmbedding
+    network: Callable[..., Tensor]
+    """The transformer of the model, or what calls it, with the same arguments."""
 
     def run(self) -> Denoised:
         """All walks, first to last."""
@@ -71,6 +77,7 @@ class Denoiser:
             self._velocity(self.text, state),
             self._velocity(self.negative, state),
             walk.guidance,
+            both=self._both(state) if walk.size.latent.tokens <= PAIRED else None,
             perturb=lambda now: self._velocity(self.text, state, now),
         )
         resume, tokens_BNC, done = self.plan.request.resume, state.tokens_BNC, before
@@ -118,12 +125,13 @@ class Denoiser:
     def _velocity(
         self, text: TextEmbedding, state: LatentState, perturbed: Guidance = _UNPERTURBED
     ) -> VelocityFn:
+        """One clip is in `tokens`, or a copy of it for each text."""
         # Conditions hold for whole latent frames: one level for the tokens of each is enough.
         of_a_frame = state.size.height * state.size.width
         keep_BL = None if text.keep_BL.all() else text.keep_BL  # a mask takes longer
 
         def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
-            v: Tensor = self.model.transformer(
+            v = self.network(
                 tokens,
                 sigma if sigma.ndim == 1 else sigma[:, ::of_a_frame],
                 state.positions_BNX,
@@ -135,6 +143,18 @@ class Denoiser:
             return v.float()
 
         return velocity
+
+    def _both(self, state: LatentState) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The velocities of the text and of the negative one, from one call of the network."""
+        rows = [*self.text.rows(), *self.negative.rows()]
+        velocity = self._velocity(TextEmbedding.from_rows(rows), state)
+
+        def both(tokens_BNC: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+            v_BNC = velocity(*(torch.cat([same, same]) for same in (tokens_BNC, sigma)))
+            here_BNC, base_BNC = v_BNC.chunk(2)
+            return here_BNC, base_BNC
+
+        return both
 
     def _tell(self, step: int, tokens_BNC: Tensor, data_BCTHW: Tensor) -> None:
         request, total = self.plan.request, self.plan.steps

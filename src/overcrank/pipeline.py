@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import torch
@@ -32,6 +33,7 @@ from overcrank.video import Outcome, Report, Video
 from overcrank.weights import Extras, LoRAFile, Model, ModelFiles, read_weighted
 from overcrank.weights.lora import Report as FusedReport
 
+_HEARING = Lock()
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Stream = Generator[Tensor, None, Outcome]
@@ -86,6 +88,8 @@ class Pipeline:
         self.hardware = choose(device, dtype)
         self.model = model
         self.vae, self.transformer = model.vae, model.transformer
+        self.network: Callable[..., Tensor] = model.transformer
+        """What denoising calls: the transformer, or what shares it among several pipelines."""
         self._enhancers: dict[str, PromptEnhancer] = {}
         self.reads_once = False
         """Whether large text models make room as soon as a prompt is read."""
@@ -245,7 +249,7 @@ class Pipeline:
         """Noise, conditions, schedule, guidance, sampler, decoder: all that follows the text."""
         with stages.stage("denoise"):
             texts = (reading.text, reading.negative)
-            done = Denoiser(plan, self.model, self.hardware.device, *texts).run()
+            done = Denoiser(plan, self.model, self.hardware.device, *texts, self.network).run()
             latent_BCTHW = done.latent
             _check_finite(latent_BCTHW, "the latents")
 
@@ -268,8 +272,7 @@ class Pipeline:
         """The prompt, the negative prompt if guidance needs one, and what the encoder remarks."""
         request = plan.request
         # In training the embeddings were made in float32 too.
-        with stages.stage("text", mixed=False), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with stages.stage("text", mixed=False), _hearing_warnings() as caught:
             text = self._embed(request.prompt, request.prompt_embeds, request.prompt_attention_mask)
             if plan.uses_negative:
                 negative = self._embed(plan.negative_prompt, request.negative_prompt_embeds, None)
@@ -360,6 +363,14 @@ def _naming_lack_of_memory() -> Iterator[None]:
             "the clip does not fit into memory, got no more from the system: "
             "make it smaller or shorter"
         ) from error
+
+
+@contextmanager
+def _hearing_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """All of the user's, of the whole process: one thread at a time."""
+    with _HEARING, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield caught
 
 
 def _showing_something(chunks: Iterator[Tensor]) -> Iterator[Tensor]:

@@ -112,22 +112,30 @@ def guided(
     unconditional: VelocityFn,
     guidance: Guidance | GuidanceByLevel,
     *,
+    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     perturb: Callable[[Guidance], VelocityFn] | None = None,
 ) -> VelocityFn:
     """The guided velocity; a function that would not matter is not called.
 
+    `both` gives the two velocities in one call, where that takes less time than one after another.
     `perturb` gives the conditional velocity of the network with the `stg_layers` of a guidance,
     which may change with the level, perturbed as its `stg_mode` says.
     Source: Ho & Salimans, arXiv:2207.12598, equation 6; Hyung et al., arXiv:2411.18664
     (spatiotemporal); Kynkäänniemi et al., arXiv:2404.07724 (interval).
     """
 
+    def in_turn(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return conditional(x, sigma), unconditional(x, sigma)
+
+    at_once = both or in_turn
+
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:
-        v = here = conditional(x, sigma)
         # Tokens with a cap lag behind: the largest clock is the level of the schedule.
         now = guidance.at(float(sigma.max()))
-        if now.uses_negative:
-            base = unconditional(x, sigma)
+        if not now.uses_negative:
+            v = here = conditional(x, sigma)
+        else:
+            here, base = at_once(x, sigma)
             if now.project:
                 base = base * _projection(here, base)
             v = base + now.scale * (here - base)
