@@ -1,5 +1,6 @@
 """Workers: several on one store, told to stop, idle when there is nothing to do."""
 
+import io
 import os
 import shutil
 import signal
@@ -8,9 +9,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nano_model import save_nano
 from overcrank.serve.store import Store
@@ -48,6 +51,33 @@ def test_two_workers_share_one_store(nano: Path, tmp_path: Path) -> None:
     jobs = [job for name in names if (job := store.get(name)) is not None]
     assert len({job.worker for job in jobs}) == 2
     store.close()
+
+
+def test_a_worker_makes_several_clips_at_once(nano: Path, tmp_path: Path) -> None:
+    """They run side by side, are what they are alone, and a cancelled one leaves the others be."""
+    with serving(nano, tmp_path / "alone", "--dtype", "float32") as server:
+        name = server.post(seed=3)["id"]
+        server.wait(name)
+        alone = server.http.get(f"/v1/videos/{name}/content?variant=spritesheet").content
+    folder = tmp_path / "data"
+    with serving(nano, folder, "--together", "3", "--dtype", "float32") as server:
+        long = [server.post(**LONG)["id"] for _ in range(2)]
+        until = monotonic() + PATIENCE
+        while {server.get(name)["status"] for name in long} != {"in_progress"}:
+            assert monotonic() < until
+            sleep(0.02)
+        name = server.post(seed=3)["id"]
+        assert server.wait(name)["status"] == "completed"
+        beside = server.http.get(f"/v1/videos/{name}/content?variant=spritesheet").content
+        server.http.post(f"/v1/videos/{long[0]}/cancel")
+        ends = [server.wait(name)["status"] for name in long]
+    assert ends == ["cancelled", "completed"]
+    assert np.abs(pixels(alone) - pixels(beside)).mean() < 1
+
+
+def pixels(picture: bytes) -> np.ndarray:
+    """Its colours."""
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=float)
 
 
 def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(

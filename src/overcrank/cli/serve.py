@@ -35,6 +35,10 @@ def serve_command(
     queue: Annotated[
         int, typer.Option(parser=whole, metavar="INT", help="Jobs that may wait.")
     ] = 32,
+    together: Annotated[
+        int,
+        typer.Option(parser=whole, metavar="INT", help="Clips that a worker makes at a time."),
+    ] = 1,
     per_key: Annotated[
         int, typer.Option(parser=whole, metavar="INT", help="Jobs that one key may have at a time.")
     ] = 8,
@@ -65,6 +69,7 @@ def serve_command(
         ("--port", port, 1, 65535),
         ("--workers", workers, 1, 64),
         ("--queue", queue, 1, 100_000),
+        ("--together", together, 1, 64),
         ("--per-key", per_key, 1, 100_000),
         ("--keep-days", keep_days, 0.001, 100_000),
         ("--quota-gb", quota_gb, 0.001, 1_000_000),
@@ -94,6 +99,7 @@ def serve_command(
         database=database,
         workers=workers,
         queue=queue,
+        together=together,
         per_key=per_key,
         keep=timedelta(days=keep_days),
         quota=int(quota_gb * 1e9),

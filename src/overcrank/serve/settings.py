@@ -18,6 +18,8 @@ class Settings:
     workers: int = 1
     threads: int | None = None
     """Of each worker; by default torch's own choice divided among them."""
+    together: int = 1
+    """Clips that a worker makes at once; those of one size share passes of the transformer."""
     queue: int = 32
     """Jobs that may wait."""
     per_key: int = 8

@@ -1,10 +1,12 @@
-"""A process that owns a model: it takes one job after another until it is told to stop."""
+"""A process that owns a model: it takes job after job until it is told to stop."""
 
 import asyncio
 import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -25,6 +27,7 @@ from overcrank.serve.sessions import Sessions
 from overcrank.serve.settings import Settings
 from overcrank.serve.store import Store
 from overcrank.serve.tables import Job, Live, Status
+from overcrank.serve.together import Together
 from overcrank.serve.window import Window
 
 IDLE = 0.02
@@ -123,13 +126,36 @@ def _main(settings: Settings, number: int, parent: int, ready: EventType) -> Non
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides
-    torch.set_num_threads(settings.threads or max(1, torch.get_num_threads() // settings.workers))
+    threads = settings.threads or max(1, torch.get_num_threads() // settings.workers)
+    torch.set_num_threads(threads)
     pipe = Pipeline.from_pretrained(settings.model, dtype=settings.dtype)
     pipe.generate(Request(WARM_UP, num_inference_steps=1, num_frames=9))
+    if settings.together > 1:
+        pipe.network = Together(pipe.transformer, settings.together)
     ready.set()
-    store, pace, name = Store(settings.url), Pace(), _name(number, os.getpid())
-    sessions = Sessions(store)
-    while not stop.is_set() and os.getppid() == parent:
+    store, name = Store(settings.url), _name(number, os.getpid())
+
+    def go_on() -> bool:
+        return not stop.is_set() and os.getppid() == parent
+
+    def make_clips() -> None:
+        torch.set_num_threads(threads)  # holds for one thread only
+        try:
+            _take_jobs(pipe, store, name, settings, go_on)
+        finally:
+            stop.set()  # where one fails, the process ends
+
+    with ThreadPoolExecutor(settings.together) as seats:
+        for seat in [seats.submit(make_clips) for _ in range(settings.together)]:
+            seat.result()
+
+
+def _take_jobs(
+    pipe: Pipeline, store: Store, name: str, settings: Settings, go_on: Callable[[], bool]
+) -> None:
+    """One after another."""
+    sessions, pace = Sessions(store), Pace()
+    while go_on():
         if (live := sessions.lease(name)) is not None:
             show(pipe, sessions, live, settings)
         elif (job := store.lease(name)) is not None:
