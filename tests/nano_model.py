@@ -32,7 +32,7 @@ def nano_pipeline() -> Pipeline:
     return Pipeline(nano_model(), device="cpu", dtype="float32")
 
 
-def save_nano(folder: Path, text_encoder: str | None = "minilm-l6") -> Path:
+def save_nano(folder: Path, text_encoder: str | None = "overcrank-small") -> Path:
     model = nano_model(384)
     save_model(
         folder,

@@ -19,7 +19,7 @@ from overcrank.bench.work import operations
 from overcrank.cli import main
 from overcrank.errors import MediaError
 from overcrank.pipeline import Pipeline
-from overcrank.text import MiniLMEncoder
+from overcrank.text import SmallEncoder
 
 FEW = {"threads": [{"threads": 1}], "frames": [{"frames": 9}, {"frames": 17}, {"frames": 25}]}
 ABOUT = {"command": "overcrank bench nano", "overcrank": "0", "weights": "vae 123"}
@@ -29,7 +29,7 @@ MACHINE = {"processor": "Some", "threads": 2, "dtype": "float32", "torch": "2"}
 @pytest.fixture(scope="module")
 def pipe() -> Pipeline:
     defaults = replace(DEFAULTS, frames=17, height=64, width=64, steps=2)
-    model = replace(nano_model(384), open_text_encoder=MiniLMEncoder, defaults=defaults)
+    model = replace(nano_model(384), open_text_encoder=SmallEncoder, defaults=defaults)
     return Pipeline(model, device="cpu", dtype="float32")
 
 

@@ -13,7 +13,7 @@ from overcrank.evaluate.shown import Question, ask
 from overcrank.evaluate.suites import Setting, Studio
 from overcrank.flow import Guidance
 from overcrank.pipeline import Pipeline
-from overcrank.text import MiniLMEncoder
+from overcrank.text import SmallEncoder
 from overcrank.toybox.recogniser import Recogniser
 from overcrank.toybox.render import render
 from overcrank.weights.releases import RELEASES
@@ -23,7 +23,7 @@ from overcrank.weights.releases import RELEASES
 def pipe() -> Pipeline:
     model = replace(
         nano_model(384),
-        open_text_encoder=MiniLMEncoder,
+        open_text_encoder=SmallEncoder,
         defaults=replace(DEFAULTS, frames=33),
     )
     return Pipeline(model, device="cpu", dtype="float32")

@@ -184,8 +184,8 @@ def test_captions_are_read_by_a_t5(shards: Path, autoencoder: Path, tmp_path: Pa
     config = read_config("pocket-transformer", [*changes, f"text={save_t5(tmp_path / 'b', 32)}"])
     with pytest.raises(RequestError, match="does not fit the text encoder t5: .* one for 32, or"):
         build_objective(config, tmp_path / "run", lambda _event: None, CPU)
-    config = read_config("pocket-transformer", [*changes, "text=null"])
-    with pytest.raises(ModelError, match="got text t5 .*, right is minilm-l6"):
+    config = read_config("pocket-transformer", [*changes, "text=overcrank-small"])
+    with pytest.raises(ModelError, match="got text t5 .*, right is overcrank-small"):
         build_objective(config, tmp_path / "run", lambda _event: None, CPU)
 
 

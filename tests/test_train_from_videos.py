@@ -114,7 +114,7 @@ def test_videos_become_a_model_by_the_commands_of_the_page(
     model = tmp_path / commands[3][2]
     card = Card.read(model)
     assert (card.text_encoder, card.defaults.frames, card.defaults.frame_rate) == (
-        "minilm-l6",
+        "overcrank-small",
         17,
         12.0,
     )

@@ -198,7 +198,7 @@ def test_clips_that_do_not_do_are_refused_before_large_files_are_read(
         "pocket-joint": ["start_from=null", "samples=null"],
     }.get(kind, [])
     config = read_config(kind, changes)
-    monkeypatch.setattr("overcrank.train.start.MiniLMEncoder", None)  # calling it would fail
+    monkeypatch.setattr("overcrank.train.start.SmallEncoder", None)  # calling it would fail
     assert message in refused(config, tmp_path / "run")
     with pytest.raises(RequestError, match=message):
         plan_run(config, CPU)

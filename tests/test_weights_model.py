@@ -66,7 +66,7 @@ def test_a_model_without_a_text_encoder_opens(folder: Path) -> None:
 
 
 def test_the_text_encoder_of_a_model_is_loaded_at_first_use_and_once(tmp_path: Path) -> None:
-    save_model(tmp_path, replace(CARD, text_encoder="minilm-l6"), *networks(text_width=384))
+    save_model(tmp_path, replace(CARD, text_encoder="overcrank-small"), *networks(text_width=384))
     model = open_model(tmp_path)
     assert "text_encoder" not in vars(model)
     encoder = model.text_encoder
@@ -147,8 +147,11 @@ def _default(**values: object) -> Callable[[dict[str, Any]], object]:
         (_without("defaults"), "missing defaults"),
         (lambda card: card.update(colour="red"), "unknown colour"),
         (lambda card: card.update(format_version=2), "got format_version 2, right is 1"),
-        (lambda card: card.update(text_encoder="clip"), "got 'clip': right is minilm-l6 or t5"),
-        (lambda card: card.update(text_encoder=["t5"]), "right is minilm-l6 or t5"),
+        (
+            lambda card: card.update(text_encoder="clip"),
+            "got 'clip': right is overcrank-small or t5",
+        ),
+        (lambda card: card.update(text_encoder=["t5"]), "right is overcrank-small or t5"),
         (lambda card: card.update(name=""), "right is a text of one line that is not empty"),
         (lambda card: card.update(defaults=3), "must be an object, got 3"),
         (lambda card: card["defaults"].pop("steps"), "missing steps"),

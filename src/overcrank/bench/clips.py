@@ -1,7 +1,7 @@
 """Clips timed from outside, prompt in to the last frame on the host."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -11,6 +11,8 @@ import torch
 
 from overcrank.pipeline import Pipeline, Stream
 from overcrank.runtime import peak_memory_of
+
+OnStep = Callable[[int, int], None]
 
 PROMPTS = (
     "a red ball bounces on a blue floor",
@@ -78,12 +80,14 @@ def settings(base: Setting) -> dict[str, tuple[str, Setting]]:
     }
 
 
-def clip(pipe: Pipeline, setting: Setting, turn: int) -> dict[str, float]:
+def clip(
+    pipe: Pipeline, setting: Setting, turn: int, on_step: OnStep | None = None
+) -> dict[str, float]:
     """Seconds from the call to the last frame, from the last step to the first frame and to the
     first nine, and of each stage."""
     with _threads(setting.threads):
         begin, frames, at = perf_counter(), 0, []
-        stream = _stream(pipe, setting, turn)
+        stream = _stream(pipe, setting, turn, on_step)
         while True:
             try:
                 frames += len(next(stream))
@@ -120,7 +124,7 @@ def warm(pipe: Pipeline, setting: Setting) -> int | None:
         return peak_memory_of(beginning, pipe.hardware.device)
 
 
-def _stream(pipe: Pipeline, setting: Setting, turn: int) -> Stream:
+def _stream(pipe: Pipeline, setting: Setting, turn: int, on_step: OnStep | None = None) -> Stream:
     return pipe.stream(
         f"{PROMPTS[turn % len(PROMPTS)]}, {turn} {crc32(repr(setting).encode()) % 10_000}",
         seed=turn,
@@ -129,6 +133,7 @@ def _stream(pipe: Pipeline, setting: Setting, turn: int) -> Stream:
         width=setting.width,
         num_inference_steps=setting.steps,
         guidance=setting.guidance,
+        on_step=on_step,
     )
 
 

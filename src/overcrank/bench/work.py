@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -26,10 +25,12 @@ over elements."""
 def operations(pipe: Pipeline, setting: Setting) -> dict[str, int]:
     """Floating-point operations of matrices, convolutions and attention, as torch counts them:
     while denoising, while decoding, and of both; those of the text are few and left out."""
-    one_step, two_steps = (_counted(pipe, replace(setting, steps=steps)) for steps in (1, 2))
-    each = two_steps - one_step
-    denoise, decode = each * setting.steps, one_step - each
-    return {"denoise": denoise, "decode": decode, "clip": denoise + decode}
+    clip(pipe, setting, 0)  # now the encoder knows its text
+    after_steps: list[int] = []
+    with _also_cpu_attention() as counter:
+        clip(pipe, setting, 0, lambda *_: after_steps.append(counter.get_total_flops()))
+    denoise, both = after_steps[-1], counter.get_total_flops()
+    return {"denoise": denoise, "decode": both - denoise, "clip": both}
 
 
 def kinds(pipe: Pipeline, setting: Setting) -> dict[str, float]:
@@ -53,13 +54,6 @@ def _kind(name: str) -> str:
     return next(
         (kind for kind, starts in KINDS.items() if plain.startswith(starts)), "passes over elements"
     )
-
-
-def _counted(pipe: Pipeline, setting: Setting) -> int:
-    clip(pipe, setting, 0)  # now the encoder knows its text
-    with _also_cpu_attention() as counter:
-        clip(pipe, setting, 0)
-    return counter.get_total_flops()
 
 
 @contextmanager

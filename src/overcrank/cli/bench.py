@@ -95,7 +95,9 @@ def _about(pipe: Any, base: Any) -> dict[str, Any]:
     return {
         "command": " ".join(["overcrank", "bench", pipe.model.name, *words]),
         "overcrank": overcrank.__version__,
-        "weights": ", ".join(f"{name} {value[:8]}" for name, value in hashes.items()),
+        "weights": ", ".join(
+            f"{name} {value.removeprefix('sampled-')[:8]}" for name, value in hashes.items()
+        ),
         "machine": machine,
         "base": asdict(base),
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event as EventType
-from threading import Event
+from threading import Event, Lock
 from time import monotonic, sleep
 
 import torch
@@ -133,7 +133,7 @@ def _main(settings: Settings, number: int, parent: int, ready: EventType) -> Non
     if settings.together > 1:
         pipe.network = Together(pipe.transformer, settings.together)
     ready.set()
-    store, name = Store(settings.url), _name(number, os.getpid())
+    store, name, looking = Store(settings.url), _name(number, os.getpid()), Lock()
 
     def go_on() -> bool:
         return not stop.is_set() and os.getppid() == parent
@@ -141,7 +141,7 @@ def _main(settings: Settings, number: int, parent: int, ready: EventType) -> Non
     def make_clips() -> None:
         torch.set_num_threads(threads)  # holds for one thread only
         try:
-            _take_jobs(pipe, store, name, settings, go_on)
+            _take_jobs(pipe, store, name, settings, looking, go_on)
         finally:
             stop.set()  # where one fails, the process ends
 
@@ -151,17 +151,25 @@ def _main(settings: Settings, number: int, parent: int, ready: EventType) -> Non
 
 
 def _take_jobs(
-    pipe: Pipeline, store: Store, name: str, settings: Settings, go_on: Callable[[], bool]
+    pipe: Pipeline,
+    store: Store,
+    name: str,
+    settings: Settings,
+    looking: Lock,
+    go_on: Callable[[], bool],
 ) -> None:
-    """One after another."""
+    """One after another; of several threads one looks for all, `looking`."""
     sessions, pace = Sessions(store), Pace()
     while go_on():
-        if (live := sessions.lease(name)) is not None:
+        with looking:
+            live = sessions.lease(name)
+            job = store.lease(name) if live is None else None
+            if live is None and job is None:
+                sleep(IDLE)
+        if live is not None:
             show(pipe, sessions, live, settings)
-        elif (job := store.lease(name)) is not None:
+        elif job is not None:
             work_on(pipe, store, job, settings, pace)
-        else:
-            sleep(IDLE)
 
 
 def show(pipe: Pipeline, sessions: Sessions, live: Live, settings: Settings) -> None:

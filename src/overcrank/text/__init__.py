@@ -3,15 +3,15 @@
 from overcrank.text.cache import CachedEncoder
 from overcrank.text.encoder import TextEmbedding, TextEncoder, is_text
 from overcrank.text.enhance import PromptEnhancer
-from overcrank.text.minilm import MiniLMEncoder
+from overcrank.text.small import SmallEncoder
 from overcrank.text.store import EmbeddingStore, default_folder
 from overcrank.text.t5 import T5Encoder
 
 __all__ = [
     "CachedEncoder",
     "EmbeddingStore",
-    "MiniLMEncoder",
     "PromptEnhancer",
+    "SmallEncoder",
     "T5Encoder",
     "TextEmbedding",
     "TextEncoder",

@@ -32,8 +32,8 @@ class Droppable(Protocol):
 class CachedEncoder:
     """Wraps any encoder and encodes each prompt once; least recently used prompts go first.
 
-    Bounded by bytes, since one T5-XXL prompt takes up to 4 MiB and a MiniLM one at most 192 KiB.
-    With a `store`, what is on the disk is not encoded again either.
+    Bounded by bytes, since one T5-XXL prompt takes up to 4 MiB and one of the small encoder at
+    most 192 KiB. With a `store`, what is on the disk is not encoded again either.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
 """A small text encoder: MiniLM's states of short prompts, from 6 M weights of our own.
 
 Two layers of the kind of BERT (Devlin et al., "BERT", arXiv:1810.04805) on a factorised table of
-word pieces, taught MiniLM's states, times its scale, and that rare words of the dictionary stand
-where common ones do. Matrices are kept in eight bits a weight. examples/distil_text.py makes the
-file; the package has none yet, and no model is read with it.
+word pieces. They were taught MiniLM's states, times its scale, by examples/distil_text.py, and that
+rare words of the dictionary stand where common ones do. Matrices are kept in eight bits a weight.
 
 Axes: B batch, L text tokens, D width, V pieces, R rank of the table, F width inside a layer,
 H heads, K width of one; a packed matrix has R rows, C columns.

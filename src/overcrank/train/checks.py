@@ -9,6 +9,7 @@ from overcrank.data.fitting import ClipCrops, Fit
 from overcrank.data.prepared import Prepared
 from overcrank.errors import RequestError
 from overcrank.media import read_image
+from overcrank.text import SmallEncoder
 from overcrank.train.caches import prepared_originals
 from overcrank.train.config import RunConfig
 from overcrank.train.lora import targeted
@@ -55,8 +56,10 @@ def missing(config: RunConfig) -> Iterator[Missing]:
             )
             yield key, given, right
     text, clips, pack = config.text, config.clips, config.scenes.pack
-    if text is not None and not Path(text).exists() and hub_id_of(text) is None:
-        yield "text", text, "give a T5: its folder, its .safetensors or .gguf file, or a hub id"
+    own = text == SmallEncoder.name
+    if not own and not Path(text).exists() and hub_id_of(text) is None:
+        right = "its folder, its .safetensors or .gguf file, or a hub id"
+        yield "text", text, f"give {SmallEncoder.name}, or a T5: {right}"
     if clips is not None and not Path(clips.folder).is_dir():
         folder = clips.folder
         yield "clips.folder", folder, f"run `overcrank prepare VIDEOS {folder}` first"

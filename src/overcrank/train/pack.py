@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from overcrank.errors import RequestError
+from overcrank.text import SmallEncoder
 from overcrank.train.config import RunConfig, read_config
 from overcrank.vae.linear_upsampler import LinearUpsampler
 from overcrank.vae.upsampler import load_upsampler
@@ -46,7 +47,7 @@ def pack(run: Path, folder: Path, vae: str | None = None, upscaler: Path | None 
         defaults = replace(defaults, decode_sigma=None)
     card = Card(
         name=folder.name,
-        text_encoder="minilm-l6" if config.text is None else "t5",
+        text_encoder=_text_encoder(config),
         defaults=defaults,
     )
     network = load_component(weights, "transformer")
@@ -62,6 +63,10 @@ def _upscaler(path: Path) -> LinearUpsampler:
             "examples/fit_upsampler.py"
         )
     return found
+
+
+def _text_encoder(config: RunConfig) -> str:
+    return SmallEncoder.name if config.text == SmallEncoder.name else "t5"
 
 
 def _config(run: Path) -> RunConfig:
@@ -94,7 +99,7 @@ def _use_of_lora(run: Path) -> str:
     words = [f"{first}overcrank generate PROMPT -o clip.mp4 --model {base}"]
     if config.vae not in (config.start_from, None) and not first:
         words.append(f"--vae {config.vae}")
-    if config.text is not None:
+    if _text_encoder(config) == "t5":
         words.append(f"--text-encoder {config.text}")
     words.append(f"--lora {run / 'lora.safetensors'}")
     if config.conditions.reference > 0:

@@ -12,7 +12,7 @@ from overcrank.data.world import World
 from overcrank.errors import RequestError
 from overcrank.runtime import Hardware, precision
 from overcrank.shapes import ClipSize
-from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
+from overcrank.text import SmallEncoder, T5Encoder, TextEncoder
 from overcrank.toybox.figure_pack import FigurePack, shipped_pack
 from overcrank.train.caches import CacheMakers, Tell, make_caches, originals, prepared_originals
 from overcrank.train.checks import check_networks, crops, with_files
@@ -53,8 +53,8 @@ def build_objective(
 
 
 def _text_encoder(config: RunConfig, hardware: Hardware) -> TextEncoder:
-    if config.text is None:
-        return MiniLMEncoder()
+    if config.text == SmallEncoder.name:
+        return SmallEncoder()
     return T5Encoder(config.text, device=hardware.device, dtype=hardware.dtype)
 
 
@@ -130,7 +130,7 @@ def _joint(
     if config.clips is not None:
         sizes = list(dict.fromkeys(stage.clip for stage in config.stages))
         source = OriginalSource(prepared_originals(config, sizes, tell))
-    text = MiniLMEncoder()
+    text = SmallEncoder()
     _check_text_width(config, architecture, text)
     pixels = _autoencoder(config, world, hardware, tell, config.stages[-1].clip)
     transformer = start_transformer(config, hardware)

@@ -37,15 +37,18 @@ _LTXV_095_ENCODER = (
 _LTXV_095_DECODER = (_res(5), _UP, _res(5), _UP, _res(5), _UP, _res(5))
 
 
-def _small(base: int, widths: tuple[int, int, int], depths: tuple[str, str]) -> VAEConfig:
-    """Our causal family: orthogonal projections, factorised blocks, most of them at low size."""
+_Widths = tuple[int, int, int]
+
+
+def _small(base: int, widths: tuple[_Widths, _Widths], depths: tuple[str, str]) -> VAEConfig:
+    """Our causal family: orthogonal projections, factorised blocks; of encoder and decoder."""
     encoder, decoder = (
         [
             block
-            for n, width in zip(depth, (*widths, 0), strict=True)
+            for n, width in zip(depth, (*wide, 0), strict=True)
             for block in (_res(int(n)), *([_project(width)] if width else []))
         ]
-        for depth in depths
+        for wide, depth in zip(widths, depths, strict=True)
     )
     return VAEConfig(
         encoder_blocks=tuple(encoder),
@@ -60,8 +63,8 @@ def _small(base: int, widths: tuple[int, int, int], depths: tuple[str, str]) -> 
 
 
 PRESETS: dict[str, VAEConfig] = {
-    "nano": _small(8, (8, 8, 16), ("1111", "1111")),
-    "pocket": _small(48, (128, 192, 256), ("0221", "1332")),
+    "nano": _small(8, ((8, 8, 16), (8, 8, 16)), ("1111", "1111")),
+    "pocket": _small(48, ((128, 192, 256), (128, 128, 128)), ("0221", "1200")),
     "ltxv-0.9.0": VAEConfig(
         encoder_blocks=_LTXV_090,
         decoder_blocks=_LTXV_090,

@@ -16,7 +16,7 @@ CARD_FILE = "model.json"
 VAE_FILE = "vae.safetensors"
 TRANSFORMER_FILE = "transformer.safetensors"
 UPSAMPLER_FILE = "upsampler.safetensors"
-TEXT_ENCODERS = ("minilm-l6", "t5")
+TEXT_ENCODERS = ("overcrank-small", "t5")
 
 MIN_FRAME_RATE, MAX_FRAME_RATE = 0.1, 1_000.0
 MAX_STEPS = 1_000

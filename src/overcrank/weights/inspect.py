@@ -4,8 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from overcrank.errors import ModelError
-from overcrank.text.minilm import find_folder
 from overcrank.weights.beside import describe_beside
 from overcrank.weights.card import CARD_FILE, Card
 from overcrank.weights.checkpoint import Checkpoint
@@ -51,15 +49,4 @@ def _of_folder(found: Checkpoint) -> dict[str, Any]:
     missing = [file for component, file in FILES.items() if component not in there]
     if not (found.path / CARD_FILE).is_file():
         return {"missing": [*missing, CARD_FILE]}
-    card = Card.read(found.path)
-    return {**asdict(card), "missing": [*missing, *_missing_encoder(card)]}
-
-
-def _missing_encoder(card: Card) -> list[str]:
-    if card.text_encoder != "minilm-l6":
-        return []
-    try:
-        find_folder()
-    except ModelError as error:
-        return [str(error)]
-    return []
+    return {**asdict(Card.read(found.path)), "missing": missing}

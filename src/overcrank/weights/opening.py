@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack, overload
 import torch
 
 from overcrank.errors import ModelError, RequestError, in_words
-from overcrank.text import MiniLMEncoder, T5Encoder, TextEncoder
+from overcrank.text import SmallEncoder, T5Encoder, TextEncoder
 from overcrank.text.t5 import LONGEST, OFFICIAL
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
@@ -258,13 +258,11 @@ class ModelFiles:
         hub = self.checkpoint.hub
         if hub is not None and hub.file is None and self.checkpoint.format == "diffusers":
             return _from_hub(t5, hub)
-        match self.card and self.card.text_encoder:
-            case "minilm-l6":
-                return MiniLMEncoder
-            case "t5":
-                return partial(t5, OFFICIAL)
-            case _:
-                return None
+        openers: dict[str | None, Callable[[], TextEncoder]] = {
+            SmallEncoder.name: SmallEncoder,
+            "t5": partial(t5, OFFICIAL),
+        }
+        return openers.get(None if self.card is None else self.card.text_encoder)
 
 
 def open_model(

@@ -45,9 +45,8 @@ class RunConfig(Strict):
     `start_from` is given. What a run starts from says by itself what it is."""
     vae: str | None = None
     """Transformer only: the autoencoder, as `start_from` is given."""
-    text: str | None = None
-    """What reads the captions: a T5, by folder, file or hub id; if not given, the small encoder of
-    the default model."""
+    text: str = "overcrank-small"
+    """What reads the captions: overcrank-small, which ships, or a T5, by folder, file or hub id."""
     start_from: str | None = None
     """Weights to start from instead of random numbers: a file or folder of any format, the name
     of a shipped model, or a hub id as hf://OWNER/NAME; for a joint run one with both networks."""

@@ -1,4 +1,4 @@
-"""The small text encoder of the default model: all-MiniLM-L6-v2, 384 wide, 22.7 M parameters.
+"""The teacher of the small text encoder: all-MiniLM-L6-v2, 384 wide, 22.7 M parameters.
 
 Axes: B batch, L text tokens, D width.
 The files come with a package that is located by path and never imported; what is read from it is
