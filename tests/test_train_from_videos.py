@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "train.md"
 BOTH = ["save_every=30", "optim.warmup=1", "optim.fall=30", "optim.ema=0.9", "optim.lr=0.01"]
 SMALL = {
     "nano-vae": [*BOTH, "steps=60", "stages=[{frames: 9, size: 64, batch: 2}]"],
-    "nano-transformer": [*BOTH, "steps=60", "stages=[{frames: 17, size: 64, batch: 16}]"],
+    "nano-transformer": [*BOTH, "steps=150", "stages=[{frames: 17, size: 64, batch: 16}]"],
 }
 """Just enough to see that something is learnt."""
 
