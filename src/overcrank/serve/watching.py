@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import count
 
 from fastapi.concurrency import run_in_threadpool
 
 from overcrank.serve.desk import Desk
 from overcrank.serve.files import JobFiles
 from overcrank.serve.schema import VideoJob
+from overcrank.serve.tables import Status
 
 LOOK = 0.02
 """Seconds between two looks at the bytes of a clip."""
@@ -24,16 +26,19 @@ class Broken(Exception):  # noqa: N818
 async def follow(desk: Desk, name: str) -> AsyncIterator[bytes]:
     """The bytes of a clip, as they are written, until the job ends."""
     files, place = await run_in_threadpool(desk.files, name), 0
-    while True:
-        # Whether it has ended is asked first: what is there then is all there will be.
-        job = await run_in_threadpool(desk.job, name)
+    status: Status | None = None
+    for look in count():
+        # Whether it has ended is asked first: what is there then is all there will be. It is asked
+        # less often than there may be bytes, since the worker needs the cores.
+        if look % (TELL // LOOK) == 0:
+            status = (await run_in_threadpool(desk.job, name)).status
         while part := await run_in_threadpool(_read, files, place):
             place += len(part)
             yield part
-        if job.status == "completed":
+        if status == Status.COMPLETED:
             return
-        if job.status.is_end:
-            raise Broken(f"{name} is {job.status}")
+        if status is not None and status.is_end:
+            raise Broken(f"{name} is {status}")
         await asyncio.sleep(LOOK)
 
 

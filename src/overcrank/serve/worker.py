@@ -138,6 +138,10 @@ def _main(settings: Settings, number: int, parent: int, ready: EventType) -> Non
     def go_on() -> bool:
         return not stop.is_set() and os.getppid() == parent
 
+    if settings.together == 1:  # torch takes half as long again outside of the first thread
+        _take_jobs(pipe, store, name, settings, looking, go_on)
+        return
+
     def make_clips() -> None:
         torch.set_num_threads(threads)  # holds for one thread only
         try:
