@@ -1,6 +1,7 @@
 """When the first and the last bytes of a clip arrive, and how many clips a minute a server makes.
 
-    python examples/serve_times.py [MODEL] [--rounds 5] [--clients 1,2,4,8] [--together 4]
+    python examples/serve_times.py [MODEL] [--rounds 5] [--clients 1,2,4,8]
+        [--together 4] [--workers 2]
 
 Starts a server of its own. The first bytes that hold a frame are compared with the seconds that
 the clip's own report says for text, denoising and the first frames; the last ones with its end.
@@ -24,12 +25,12 @@ PROMPT = "a red ball bounces on a blue floor"
 
 
 def started(
-    model: str, folder: Path, together: int
+    model: str, folder: Path, more: list[str]
 ) -> tuple[subprocess.Popen[bytes], httpx.Client]:
     """A server that is ready."""
     program = "from overcrank.cli import main; main()"
     places = ["--model", model, "--folder", str(folder), "--port", str(PORT)]
-    places += ["--queue", "100", "--together", str(together)]
+    places += ["--queue", "100", *more]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", program, "serve", *places], stderr=log)
     http = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=600)
@@ -73,10 +74,12 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="pocket")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", default="1,2,4,8")
-    parser.add_argument("--together", type=int, default=1)
+    parser.add_argument("--together", default="1")
+    parser.add_argument("--workers", default="1")
     given = parser.parse_args()
+    more = ["--together", given.together, "--workers", given.workers]
     with tempfile.TemporaryDirectory() as folder:
-        process, http = started(given.model, Path(folder), given.together)
+        process, http = started(given.model, Path(folder), more)
         try:
             one(http, 0)
             rows = [one(http, seed) for seed in range(1, given.rounds + 1)]

@@ -138,7 +138,7 @@ def _main(settings: Settings, number: int, parent: int, ready: EventType) -> Non
     def go_on() -> bool:
         return not stop.is_set() and os.getppid() == parent
 
-    if settings.together == 1:  # torch takes half as long again outside of the first thread
+    if settings.together == 1:  # torch takes half as long again beside a first thread that computed
         _take_jobs(pipe, store, name, settings, looking, go_on)
         return
 
