@@ -72,7 +72,7 @@ class Denoiser:
             start_BCTHW = gaussian(self.plan, walk, "second") if before else self._noise(walk)
         state = self._state(walk, start_BCTHW)
         for condition in walk.conditions:
-            state = condition.apply(state, self.model.vae)
+            state = condition.apply(state, self.model.encoder)
         velocity = guided(
             self._velocity(self.text, state),
             self._velocity(self.negative, state),

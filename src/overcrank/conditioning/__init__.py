@@ -1,4 +1,4 @@
-"""What a clip has to keep to besides its text: data with one method, `apply(state, vae)`."""
+"""What a clip has to keep to besides its text: data with one method, `apply(state, encoder)`."""
 
 from overcrank.conditioning.clip import Clip
 from overcrank.conditioning.image import Image

@@ -17,7 +17,7 @@ from overcrank.conditioning.state import (
 from overcrank.errors import RequestError, SizeError
 from overcrank.media import read_frames
 from overcrank.shapes import FRAMES_PER_CELL, ClipSize
-from overcrank.vae import VAE
+from overcrank.vae.remembered import Encodes
 
 Frames = str | PathLike[str] | Tensor
 """A video file, or pixels as uint8 (F, H, W, 3)."""
@@ -55,14 +55,14 @@ class Clip:
             self, frames=self._placed(frames, size), crf=crf if self.crf is None else self.crf
         )
 
-    def apply(self, state: LatentState, vae: VAE) -> LatentState:
+    def apply(self, state: LatentState, encoder: Encodes) -> LatentState:
         """Put the frames into the latent frames that stand for them.
 
         What begins later than the clip has its first latent frames beside it, as extra tokens.
         """
         size = state.size.clip
         frames = self._placed(open_frames(self.frames, size, self.fit), size)
-        latent = encoded(frames, state, vae, self.fit, self.crf or 0)
+        latent = encoded(frames, state, encoder, self.fit, self.crf or 0)
         if self.at == 0:
             return state.put(latent, self.strength)
         state = state.add(latent[:, :, :PREFIX], self.strength, self.at)
@@ -96,11 +96,11 @@ def open_frames(given: Frames, size: ClipSize, fit: bool) -> Tensor:
     return frames
 
 
-def encoded(frames: Tensor, state: LatentState, vae: VAE, fit: bool, crf: int) -> Tensor:
+def encoded(frames: Tensor, state: LatentState, encoder: Encodes, fit: bool, crf: int) -> Tensor:
     """The frames in the size of the clip as normalised latents, (1, C, T, H, W)."""
     size = state.size.clip
     video_CFHW = torch.stack([fitted(frame, size, fit, crf) for frame in frames], dim=1)
-    return vae.encode(video_CFHW[None].to(state.tokens_BNC))
+    return encoder.encode(video_CFHW[None].to(state.tokens_BNC))
 
 
 def check_frames(frames: object) -> None:

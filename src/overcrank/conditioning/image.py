@@ -17,7 +17,7 @@ from overcrank.conditioning.state import (
 from overcrank.errors import RequestError, SizeError
 from overcrank.media.images import as_video_frame, fit_image, read_image
 from overcrank.shapes import ClipSize
-from overcrank.vae import VAE
+from overcrank.vae.remembered import Encodes
 
 Picture = str | PathLike[str] | PIL.Image.Image | Tensor
 """A file, a Pillow image, or pixels as uint8 (H, W, 3)."""
@@ -55,10 +55,10 @@ class Image:
         crf = crf if self.crf is None else self.crf
         return replace(self, image=_open(self.image, size, self.fit), crf=crf)
 
-    def apply(self, state: LatentState, vae: VAE) -> LatentState:
+    def apply(self, state: LatentState, encoder: Encodes) -> LatentState:
         """Put the picture into the first latent frame, or beside the clip as extra tokens."""
         pixels_CHW = fitted(self.image, state.size.clip, self.fit, self.crf or 0)
-        latent = vae.encode(pixels_CHW[None, :, None].to(state.tokens_BNC))
+        latent = encoder.encode(pixels_CHW[None, :, None].to(state.tokens_BNC))
         if self.at == 0:
             return state.put(latent, self.strength)
         return state.add(latent, self.strength, self.at)

@@ -11,7 +11,7 @@ from overcrank.conditioning.clip import Frames, check_frames, encoded, open_fram
 from overcrank.conditioning.state import LatentState, check_strength
 from overcrank.errors import SizeError
 from overcrank.shapes import ClipSize
-from overcrank.vae import VAE
+from overcrank.vae.remembered import Encodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,10 +37,10 @@ class Reference:
             )
         return replace(self, frames=frames)
 
-    def apply(self, state: LatentState, vae: VAE) -> LatentState:
+    def apply(self, state: LatentState, encoder: Encodes) -> LatentState:
         """Put the video beside the clip."""
         frames = open_frames(self.frames, state.size.clip, self.fit)
-        return state.add(encoded(frames, state, vae, self.fit, crf=0), self.strength)
+        return state.add(encoded(frames, state, encoder, self.fit, crf=0), self.strength)
 
     def describe(self) -> dict[str, object]:
         """How firmly; not the frames themselves."""

@@ -16,7 +16,7 @@ from overcrank import noise
 from overcrank.errors import RequestError
 from overcrank.shapes import LatentSize
 from overcrank.transformer import token_positions
-from overcrank.vae import VAE
+from overcrank.vae.remembered import Encodes
 
 MAX_CRF = 51
 """Source: x264; 0 is no loss, here none of the treatment."""
@@ -145,7 +145,7 @@ class LatentState:
 class Condition(Protocol):
     """Something a clip has to keep to."""
 
-    def apply(self, state: LatentState, vae: VAE) -> LatentState:
+    def apply(self, state: LatentState, encoder: Encodes) -> LatentState:
         """The state with this condition put in."""
         ...
 

@@ -18,6 +18,7 @@ from overcrank.text import (
 from overcrank.transformer import Transformer
 from overcrank.vae import VAE
 from overcrank.vae.linear_upsampler import LinearUpsampler
+from overcrank.vae.remembered import RememberingEncoder
 from overcrank.vae.upsampler import Upsampler, save_upsampler
 from overcrank.weights.advice import Advice
 from overcrank.weights.card import TRANSFORMER_FILE, UPSAMPLER_FILE, VAE_FILE, Card, Defaults
@@ -56,6 +57,11 @@ class Model:
     def fuser(self) -> Fuser:
         """The LoRAs that are fused into its transformer."""
         return Fuser(self.transformer)
+
+    @cached_property
+    def encoder(self) -> RememberingEncoder:
+        """Its autoencoder for what requests give; it remembers the pictures it has seen."""
+        return RememberingEncoder(self.vae)
 
     @cached_property
     def text_encoder(self) -> CachedEncoder | None:
