@@ -98,6 +98,11 @@ def test_the_command_makes_keys_and_wants_them_where_others_can_reach_it(tmp_pat
     assert bare.code == 2
     assert "needs keys" in bare.err
     assert overcrank("serve", "--port", "70000").code == 2
+
+    folder = tmp_path / "never"
+    wrong = overcrank("serve", "--database", "nonsense", "--folder", folder)
+    assert wrong.code == 2
+    assert not folder.exists()
     assert json.loads(file.read_text()).keys() == {"anna"}
 
 

@@ -16,8 +16,10 @@ from overcrank.serve.worker import Workers
 
 def build(settings: Settings) -> FastAPI:
     """The app; workers start and end with it."""
+    if settings.database is None:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.url)  # one that is refused leaves no folder
     settings.folder.mkdir(parents=True, exist_ok=True)
-    store = Store(settings.url)
     desk, sweep = Desk(settings, store), Sweep(settings, store)
 
     @asynccontextmanager
