@@ -32,9 +32,7 @@ def served(model: str, folder: str) -> subprocess.Popen[bytes]:
     """A server that is ready."""
     program = "from overcrank.cli import main; main()"
     words = ["serve", "--model", model, "--folder", folder, "--port", str(PORT)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *words], stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.DEVNULL)
     while True:
         try:
             if httpx.get(f"http://127.0.0.1:{PORT}/readyz").status_code == 200:
@@ -56,6 +54,7 @@ def finished(page: Page) -> None:
 
 
 def kept(page: Page, path: Path) -> None:
+    page.locator("h1").scroll_into_view_if_needed()
     picture = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.save(path, quality=85, method=6)
     print(path)
