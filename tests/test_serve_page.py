@@ -103,7 +103,7 @@ def test_a_clip_plays_before_it_is_complete(page: "Page", server: Server) -> Non
     assert newest["status"] == "in_progress"
     page.click("#stop")
     until(lambda: page.inner_text("#status") == "stopped")
-    assert server.http.get(f"/v1/videos/{newest['id']}").status_code == 404
+    until(lambda: server.http.get(f"/v1/videos/{newest['id']}").status_code == 404)
 
 
 def test_a_clip_begins_with_a_picture_that_is_chosen(
