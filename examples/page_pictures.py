@@ -9,17 +9,14 @@ clips are those of the page's own placeholder and three more prompts, seeds 0 to
 import argparse
 import io
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import sleep
 
-import httpx
 import PIL.Image
 from playwright.sync_api import Page, sync_playwright
+from serve_times import PORT, started
 
-PORT = 8766
 PROMPTS = (
     "a red ball bounces on a blue floor",
     "a yellow cone slides to the left on a green floor",
@@ -28,29 +25,12 @@ PROMPTS = (
 )
 
 
-def served(model: str, folder: str) -> subprocess.Popen[bytes]:
-    """A server that is ready."""
-    program = "from overcrank.cli import main; main()"
-    words = ["serve", "--model", model, "--folder", folder, "--port", str(PORT)]
-    process = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.DEVNULL)
-    while True:
-        try:
-            if httpx.get(f"http://127.0.0.1:{PORT}/readyz").status_code == 200:
-                return process
-        except httpx.TransportError:
-            sleep(0.1)
-
-
 def make(page: Page, prompt: str, seed: int) -> None:
     page.fill("#prompt", prompt)
     page.locator("#settings").evaluate("each => each.open = true")
     page.fill("#seed", str(seed))
     page.locator("#settings").evaluate("each => each.open = false")
     page.click("#make")
-
-
-def finished(page: Page) -> None:
-    page.wait_for_function("document.querySelector('#status').textContent.includes('of video in')")
 
 
 def kept(page: Page, path: Path) -> None:
@@ -67,7 +47,7 @@ def main() -> None:
     given = parser.parse_args()
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     with tempfile.TemporaryDirectory() as data, sync_playwright() as play:
-        process = served(given.model, data)
+        process, _ = started(given.model, Path(data), [])
         browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         try:
             walk(browser.new_page(viewport={"width": 1100, "height": 860}), given.folder)
