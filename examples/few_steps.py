@@ -40,10 +40,10 @@ def main() -> None:
 
 def _row(setting: Setting, items: Sequence[BenchItem], recogniser: Recogniser) -> str:
     pipe, ledger, seconds = overcrank.load(setting.model), Ledger(), []
-    defaults = pipe.model.defaults
-    own = defaults.levels
-    steps = defaults.steps if setting.steps is None else setting.steps
-    guidance = defaults.guidance if setting.guidance is None else setting.guidance
+    own, advised = pipe.model.defaults.levels, pipe.model.advice.walk
+    steps = advised.steps if setting.steps is None else setting.steps
+    scale = getattr(advised.guidance, "scale", 1.0)
+    guidance = scale if setting.guidance is None else setting.guidance
     stretched = bool(own) and len(own) != steps
     for item in items:
         video = pipe.generate(

@@ -58,7 +58,7 @@ def test_float8_with_scales_is_number_times_scale(
     got = found.build_transformer(torch.float32).state_dict()[MATRIX]
     assert got.equal(expected)
     assert convert(found, tmp_path / "own", "overcrank").remarks == (
-        "float8 weights with scales were multiplied out to bfloat16",
+        "weights in eight bits were multiplied out by their scales",
     )
 
 

@@ -52,6 +52,8 @@ class Denoiser:
     negative: TextEmbedding
     network: Callable[..., Tensor]
     """The transformer of the model, or what calls it, with the same arguments."""
+    student: Callable[..., Tensor] | None = None
+    """Its few-step student likewise, where it has one."""
 
     def run(self) -> Denoised:
         """All walks, first to last."""
@@ -73,12 +75,14 @@ class Denoiser:
         state = self._state(walk, start_BCTHW)
         for condition in walk.conditions:
             state = condition.apply(state, self.model.encoder)
+        network = self.student if walk.student else self.network
+        assert network is not None
         velocity = guided(
-            self._velocity(self.text, state),
-            self._velocity(self.negative, state),
+            self._velocity(network, self.text, state),
+            self._velocity(network, self.negative, state),
             walk.guidance,
-            both=self._both(state) if walk.size.latent.tokens <= PAIRED else None,
-            perturb=lambda now: self._velocity(self.text, state, now),
+            both=self._both(network, state) if walk.size.latent.tokens <= PAIRED else None,
+            perturb=lambda now: self._velocity(network, self.text, state, now),
         )
         resume, tokens_BNC, done = self.plan.request.resume, state.tokens_BNC, before
         if resume is not None and resume.step > before:
@@ -122,8 +126,12 @@ class Denoiser:
             causal=causal,
         )
 
+    @staticmethod
     def _velocity(
-        self, text: TextEmbedding, state: LatentState, perturbed: Guidance = _UNPERTURBED
+        network: Callable[..., Tensor],
+        text: TextEmbedding,
+        state: LatentState,
+        perturbed: Guidance = _UNPERTURBED,
     ) -> VelocityFn:
         """One clip is in `tokens`, or a copy of it for each text."""
         # Conditions hold for whole latent frames: one level for the tokens of each is enough.
@@ -131,7 +139,7 @@ class Denoiser:
         keep_BL = None if text.keep_BL.all() else text.keep_BL  # a mask takes longer
 
         def velocity(tokens: Tensor, sigma: Tensor) -> Tensor:
-            v = self.network(
+            v = network(
                 tokens,
                 sigma if sigma.ndim == 1 else sigma[:, ::of_a_frame],
                 state.positions_BNX,
@@ -144,10 +152,12 @@ class Denoiser:
 
         return velocity
 
-    def _both(self, state: LatentState) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _both(
+        self, network: Callable[..., Tensor], state: LatentState
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The velocities of the text and of the negative one, from one call of the network."""
         rows = [*self.text.rows(), *self.negative.rows()]
-        velocity = self._velocity(TextEmbedding.from_rows(rows), state)
+        velocity = self._velocity(network, TextEmbedding.from_rows(rows), state)
 
         def both(tokens_BNC: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
             v_BNC = velocity(*(torch.cat([same, same]) for same in (tokens_BNC, sigma)))

@@ -90,12 +90,14 @@ class Pipeline:
         self.vae, self.transformer = model.vae, model.transformer
         self.network: Callable[..., Tensor] = model.transformer
         """What denoising calls: the transformer, or what shares it among several pipelines."""
+        self.student: Callable[..., Tensor] | None = model.student
+        """What it calls in few steps without guidance, where the model has it."""
         self._enhancers: dict[str, PromptEnhancer] = {}
         self.reads_once = False
         """Whether large text models make room as soon as a prompt is read."""
         if self.hardware.device.type == "cpu":
             keep_freed_memory()
-        for network in (self.vae, self.transformer, model.upsampler):
+        for network in (self.vae, self.transformer, model.student, model.upsampler):
             if network is not None:
                 self.hardware.place(network)
 
@@ -249,7 +251,8 @@ class Pipeline:
         """Noise, conditions, schedule, guidance, sampler, decoder: all that follows the text."""
         with stages.stage("denoise"):
             texts = (reading.text, reading.negative)
-            done = Denoiser(plan, self.model, self.hardware.device, *texts, self.network).run()
+            networks = (self.network, self.student)
+            done = Denoiser(plan, self.model, self.hardware.device, *texts, *networks).run()
             latent_BCTHW = done.latent
             _check_finite(latent_BCTHW, "the latents")
 

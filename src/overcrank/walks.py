@@ -30,6 +30,8 @@ class Walk:
     stochastic: bool
     """Whether the sampler puts fresh noise back after each step."""
     conditions: tuple[Condition, ...]
+    student: bool = False
+    """Whether the model's few-step student takes it."""
 
     @property
     def steps(self) -> int:
@@ -105,6 +107,9 @@ def _first(
     frame_rate: float,
     stop: float,
 ) -> Walk:
+    if advised.student and (_guides(request) or model.fuser.reports):
+        assert model.advice.guided is not None
+        advised = model.advice.guided
     guidance = advised.guidance if request.guidance is None else request.guidance
     if request.sigmas is not None:
         advised.schedule.check(tuple(request.sigmas))
@@ -127,7 +132,13 @@ def _first(
         else Guidance(scale=float(guidance)),
         stochastic=advised.stochastic,
         conditions=_opened(request, model, size),
+        student=advised.student,
     )
+
+
+def _guides(request: Request) -> bool:
+    """Whether it asks for any guidance, which a student was not trained for."""
+    return request.guidance not in (None, 1, Guidance())
 
 
 def _opened(request: Request, model: Model, size: ClipSize) -> tuple[Condition, ...]:

@@ -43,12 +43,12 @@ class Setting:
 
 def own(pipe: Pipeline, **wished: int | None) -> Setting:
     """What the model recommends, but for what is wished: frames, height, width, steps."""
-    defaults = pipe.model.defaults
+    defaults, advice = pipe.model.defaults, pipe.model.advice
     recommended = Setting(
         frames=defaults.frames,
         height=defaults.height,
         width=defaults.width,
-        steps=len(defaults.levels) or defaults.steps,
+        steps=advice.walk.steps,
     )
     given = {name: value for name, value in wished.items() if value is not None}
     return replace(recommended, **given)  # type: ignore[arg-type]

@@ -17,11 +17,15 @@ def pack_command(
         Path | None,
         typer.Option(help="What examples/fit_upsampler.py made: clips in two passes."),
     ] = None,
+    student: Annotated[
+        Path | None,
+        typer.Option(help="A run of kind distil: takes the first pass without guidance."),
+    ] = None,
 ) -> None:
     """Join a trained transformer and its autoencoder into a model that makes clips."""
     from overcrank.train.pack import pack
 
-    said = pack(run, folder, vae, upscaler).defaults
+    said = pack(run, folder, vae, upscaler, student).defaults
     print(
         f"{folder}: clips of {said.frames} frames, {said.width} x {said.height}, at "
         f"{said.frame_rate:g} frames a second"

@@ -93,7 +93,8 @@ def request_of(wish: Wish, advice: "Advice") -> tuple["Request", list[str]]:
     if wish.refinements:
         replace(request, guidance=Guidance(1.0, **wish.refinements))
         scale = wish.request["guidance"]
-        own = advice.walk.guidance if scale is None else Guidance(scale)
+        advised = advice.guided or advice.walk  # refinements are of guidance, which a student lacks
+        own = advised.guidance if scale is None else Guidance(scale)
         request = replace(request, guidance=refined(own, wish.refinements))
     if wish.seconds is not None:
         if request.num_frames is not None:

@@ -81,16 +81,17 @@ def trade(
 def settings_of(studio: Studio) -> list[Setting]:
     """The own one; then fewer and more steps, with the own guidance and without. No two of them
     are the same, also where None is the model's own number."""
-    own, defaults = studio.setting, studio.pipe.model.defaults
-    found: dict[tuple[int, float], Setting] = {}
+    own, advice = studio.setting, studio.pipe.model.advice
+    scale = getattr(advice.walk.guidance, "scale", None)  # a schedule of guidance has many
+    found: dict[tuple[int, float | None], Setting] = {}
     others = [
         replace(own, steps=steps, guidance=guidance)
         for steps in STEPS
         for guidance in (own.guidance, 1.0)
     ]
     for each in (own, *others):
-        steps = defaults.steps if each.steps is None else each.steps
-        guidance = defaults.guidance if each.guidance is None else each.guidance
+        steps = advice.walk.steps if each.steps is None else each.steps
+        guidance = scale if each.guidance is None else each.guidance
         found.setdefault((steps, guidance), each)
     return list(found.values())
 

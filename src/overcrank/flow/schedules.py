@@ -32,6 +32,9 @@ class Schedule:
     """Of a shifted schedule: its last level before the end."""
     levels: tuple[float, ...] = ()
     """Of a distilled model: the level each step starts from, instead of a formula."""
+    between: bool = False
+    """Whether another number of steps takes levels evenly from the line through the list and 0,
+    as many as are asked for; else some of the list."""
     allowed: tuple[float, ...] = ()
     """Of a distilled model: all the levels it was trained for, to four digits; empty: any."""
     skip_initial: int = 0
@@ -83,6 +86,11 @@ class Schedule:
     def _listed(self, steps: int) -> tuple[float, ...]:
         if steps == len(self.levels):
             return self.levels
+        if self.between:
+            known = torch.tensor([*self.levels, 0.0], dtype=torch.float64)
+            places = torch.linspace(0, len(self.levels), steps + 1, dtype=torch.float64)[:-1]
+            low = places.long()
+            return tuple(torch.lerp(known[low], known[low + 1], places - low).tolist())
         choices = self.allowed or self.levels
         if not 1 <= steps <= len(choices):
             raise RequestError(

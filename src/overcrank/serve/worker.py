@@ -132,6 +132,8 @@ def _main(settings: Settings, number: int, parent: int, ready: EventType) -> Non
     pipe.generate(Request(WARM_UP, num_inference_steps=1, num_frames=9))
     if settings.together > 1:
         pipe.network = Together(pipe.transformer, settings.together)
+        if pipe.student is not None:
+            pipe.student = Together(pipe.student, settings.together)
     ready.set()
     store, name, looking = Store(settings.url), _name(number, os.getpid()), Lock()
 

@@ -20,22 +20,33 @@ SECOND = (0.6, 0.43, 0.25)
 """Where the steps of a second pass begin."""
 
 
-def pack(run: Path, folder: Path, vae: str | None = None, upscaler: Path | None = None) -> Card:
+def pack(
+    run: Path,
+    folder: Path,
+    vae: str | None = None,
+    upscaler: Path | None = None,
+    student: Path | None = None,
+) -> Card:
     """Write a model folder: a run's transformer, and the autoencoder that it was trained with.
 
     `vae` names another one, whose encoder is the same. The card recommends the shape and rate of
     most clips, and the steps of a student. With an `upscaler`, that `examples/fit_upsampler.py`
-    made, clips are made in two passes, as large as the largest that the run knows.
+    made, clips are made in two passes, as large as the largest that the run knows. A `student` is
+    a run that distilled this one's transformer: it lies beside it then, for clips in few steps.
     """
+    learnt = None if student is None else _student(student)
     enlarging = None if upscaler is None else _upscaler(upscaler)
     weights, config = run / "transformer.safetensors", _config(run)
     if folder.exists():
         raise RequestError(f"nothing is overwritten, got {folder}: give the name of a new folder")
     coder = load_network(_autoencoder(run, config, vae), "vae")
     said = read_metadata(weights)
-    if said.get("latent_hash") != latent_hash(coder):
+    for each in filter(None, (run, student)):
+        knows = read_metadata(each / TRANSFORMER_FILE).get("latent_hash")
+        if knows == latent_hash(coder):
+            continue
         raise RequestError(
-            f"{run} was trained on other latents, got the autoencoder {vae or config.vae}: give "
+            f"{each} was trained on other latents, got the autoencoder {vae or config.vae}: give "
             "the one of that run, or one with its encoder (freeze: [encoder])"
         )
     defaults = _defaults(config, float(said.get("frame_rate", FRAME_RATE)))
@@ -45,14 +56,28 @@ def pack(run: Path, folder: Path, vae: str | None = None, upscaler: Path | None 
         defaults = replace(defaults, second=SECOND, height=large.height, width=large.width)
     if not coder.config.denoises:
         defaults = replace(defaults, decode_sigma=None)
+    few = None
+    if student is not None and learnt is not None:
+        few = load_component(student / TRANSFORMER_FILE, "transformer")
+        defaults = replace(defaults, student=tuple(learnt.distil.levels))
     card = Card(
         name=folder.name,
         text_encoder=_text_encoder(config),
         defaults=defaults,
     )
     network = load_component(weights, "transformer")
-    save_model(folder, card, coder, network, upsampler=enlarging)
+    save_model(folder, card, coder, network, upsampler=enlarging, student=few)
     return card
+
+
+def _student(run: Path) -> RunConfig:
+    config = _config(run)
+    if config.kind != "distil":
+        raise RequestError(
+            f"a student is a run of kind distil, got {run}, of kind {config.kind}: give the folder "
+            "of one, such as runs/pocket-distil"
+        )
+    return config
 
 
 def _upscaler(path: Path) -> LinearUpsampler:

@@ -33,6 +33,8 @@ class Advice:
     """How pictures are treated before they are encoded, see `Image`."""
     two: TwoPasses | None = None
     """How it is run in two passes, where there is an upscaler."""
+    guided: Pass | None = None
+    """Where a few-step student takes `walk`: what takes its place if guidance is asked for."""
     trained: Trained | None = None
     """Sizes and lengths it was made for, where that is known."""
 
@@ -45,12 +47,20 @@ class Advice:
     def of_ours(cls, defaults: Defaults) -> Self:
         """For a model that was trained here."""
         levels = defaults.levels
-        walk = Pass(
+        guided = Pass(
             schedule=Schedule(kind="shifted", levels=levels),
             steps=defaults.steps,
             guidance=Guidance(float(defaults.guidance)),
             stochastic=bool(levels),
         )
+        few = Pass(
+            schedule=Schedule(kind="shifted", levels=defaults.student, between=True),
+            steps=len(defaults.student),
+            guidance=Guidance(),
+            stochastic=True,
+            student=True,
+        )
+        walk = few if defaults.student else guided
         return cls(
             size=ClipSize(defaults.frames, defaults.height, defaults.width),
             frame_rate=float(defaults.frame_rate),
@@ -60,7 +70,8 @@ class Advice:
             decode_noise=None,
             keyframes=False,
             crf=0,
-            two=_two(walk, defaults.second) if defaults.second else None,
+            two=_two(walk, defaults.second, bool(levels)) if defaults.second else None,
+            guided=guided if defaults.student else None,
         )
 
     @classmethod
@@ -81,12 +92,12 @@ class Advice:
         )
 
 
-def _two(walk: Pass, levels: tuple[float, ...]) -> TwoPasses:
+def _two(walk: Pass, levels: tuple[float, ...], stochastic: bool) -> TwoPasses:
     """Half the size first; the second pass, which sees what is where, needs no guidance."""
     second = Pass(
         schedule=Schedule(kind="shifted", levels=levels),
         steps=len(levels),
         guidance=Guidance(1.0),
-        stochastic=walk.stochastic,
+        stochastic=stochastic,
     )
     return TwoPasses(first=walk, second=second, downscale=0.5, adain=0.0, least=LEAST)

@@ -15,6 +15,7 @@ from overcrank.weights.files import FORMAT_VERSION, write_atomically
 CARD_FILE = "model.json"
 VAE_FILE = "vae.safetensors"
 TRANSFORMER_FILE = "transformer.safetensors"
+STUDENT_FILE = "student.safetensors"
 UPSAMPLER_FILE = "upsampler.safetensors"
 TEXT_ENCODERS = ("overcrank-small", "t5")
 
@@ -44,6 +45,10 @@ class Defaults:
     second: tuple[float, ...] = ()
     """Of a model that makes clips at half the size first, which its upscaler enlarges: the noise
     level that each step of the second pass begins with, the first of them below 1."""
+    student: tuple[float, ...] = ()
+    """Of a model with a few-step student beside its transformer: the noise level that each of the
+    student's steps begins with. It takes the first pass, or the only one, where no guidance is
+    asked for; `steps` and `guidance` are then those of clips for which some is."""
 
     def __post_init__(self) -> None:
         for name, high in (
@@ -65,6 +70,8 @@ class Defaults:
         _check("levels", self.levels, levels, "one falling number in (0, 1] a step")
         second = _fall(self.second) and 1 not in self.second
         _check("second", self.second, second, "falling numbers between 0 and 1")
+        student = _fall(self.student) and not (self.student and self.levels)
+        _check("student", self.student, student, "falling numbers in (0, 1], and no levels beside")
         try:
             ClipSize(self.frames, self.height, self.width)
         except SizeError as error:
@@ -73,7 +80,7 @@ class Defaults:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From JSON, where a tuple is a list."""
-        lists = {name: values.get(name, ()) for name in ("levels", "second")}
+        lists = {name: values.get(name, ()) for name in ("levels", "second", "student")}
         levels = {name: tuple(x) if isinstance(x, list) else x for name, x in lists.items()}
         return cls(**{**values, **levels})
 

@@ -30,7 +30,7 @@ class Network:
     config: Config
     entries: Entries
     scales: Entries = field(default_factory=dict)
-    """Of float8 weights, by the name of the weight."""
+    """Of weights in eight bits, by the name of the weight."""
     certain: bool = True
     """False: the config was guessed from shapes; causal positions leave no trace in them."""
 
@@ -47,7 +47,7 @@ class Network:
     ) -> "Network":
         """Checked: what is missing, surplus or of another shape is refused by name."""
         expected = build_on_meta(path, component, config.to_dict()).state_dict()
-        check_tensors(path, expected, entries)
+        check_tensors(path, expected, entries, scales or ())
         ordered = {name: entries[name] for name in expected}
         return cls(
             component=component,

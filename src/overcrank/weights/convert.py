@@ -89,7 +89,7 @@ def convert(
         )
     remarks = list(checkpoint.remarks)
     if any(network.scales for network in checkpoint.networks) and dtype is None:
-        remarks.append("float8 weights with scales were multiplied out to bfloat16")
+        remarks.append("weights in eight bits were multiplied out by their scales")
     if checkpoint.format == "gguf":
         remarks.append("quantised weights were dequantised")
     if checkpoint.text_encoder is not None:

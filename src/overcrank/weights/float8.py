@@ -1,10 +1,12 @@
-"""Weights in float8_e4m3fn: how they become numbers that can be computed with.
+"""Weights in eight bits: how they become numbers that can be computed with.
 
-Rule: a float8 tensor without a scale stands for exactly the numbers it holds (a plain cast, as in
-the official files), and each of them fits bfloat16. A tensor `NAME.weight` with a companion
-`NAME.scale_weight` or `NAME.weight_scale` stands for number times scale, multiplied in float32;
-the scale is one number, or one for each row. What else such files carry (`scaled_fp8`,
-`NAME.scale_input`, `NAME.input_scale`) serves faster multiplications and is not read.
+A matrix of whole numbers, int8, has a scale for each row; we write such files (`in_steps`).
+Published ones have float8_e4m3fn. Rule: a float8 tensor without a scale stands for exactly the
+numbers it holds (a plain cast, as in the official files), and each of them fits bfloat16. A
+tensor `NAME.weight` with a companion `NAME.scale_weight` or `NAME.weight_scale` stands for number
+times scale, multiplied in float32; the scale is one number, or one for each row. What else such
+files carry (`scaled_fp8`, `NAME.scale_input`, `NAME.input_scale`) serves faster multiplications and
+is not read.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from overcrank.weights.mapped import Entries, Entry
 
 FLOAT8 = (torch.float8_e4m3fn,)
 _SCALES = (".scale_weight", ".weight_scale")
+_LARGEST = 127
 _UNREAD = (".scale_input", ".input_scale")
 MARKER = "scaled_fp8"
 
@@ -37,13 +40,31 @@ def split_scales(entries: Entries) -> tuple[dict[str, Entry], dict[str, Entry]]:
 def computable(
     entries: Entries, scales: Mapping[str, Entry], dtype: torch.dtype | None
 ) -> dict[str, Entry]:
-    """Entries cast to `dtype`; None keeps theirs, except that float8 becomes bfloat16."""
-    return {
-        name: _scaled(name, entry, scales[name], dtype or torch.bfloat16)
-        if name in scales
-        else entry.to(dtype or (torch.bfloat16 if entry.dtype in FLOAT8 else entry.dtype))
-        for name, entry in entries.items()
-    }
+    """Entries cast to `dtype`; None keeps theirs, except that float8 becomes bfloat16 and whole
+    numbers float32."""
+    found = {}
+    for name, entry in entries.items():
+        kept = {torch.int8: torch.float32, **dict.fromkeys(FLOAT8, torch.bfloat16)}
+        wanted = dtype or kept.get(entry.dtype, entry.dtype)
+        scaled = name in scales
+        found[name] = _scaled(name, entry, scales[name], wanted) if scaled else entry.to(wanted)
+    return found
+
+
+def in_steps(
+    matrices: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is stored of matrices `NAME.weight` in eight bits, and what is read of that, float32.
+
+    Whole numbers from -127 to 127, and a scale for each row.
+    """
+    stored, read = {}, {}
+    for name, matrix_RC in matrices.items():
+        scale_R1 = (matrix_RC.float().abs().amax(1, keepdim=True) / _LARGEST).clamp_min(1e-9)
+        stored[name] = (matrix_RC / scale_R1).round().to(torch.int8)
+        stored[f"{name.removesuffix('.weight')}{_SCALES[0]}"] = scale_R1[:, 0]
+        read[name] = stored[name].float() * scale_R1
+    return stored, read
 
 
 def _scaled(name: str, entry: Entry, scale: Entry, dtype: torch.dtype) -> Entry:

@@ -21,7 +21,14 @@ from overcrank.vae.linear_upsampler import LinearUpsampler
 from overcrank.vae.remembered import RememberingEncoder
 from overcrank.vae.upsampler import Upsampler, save_upsampler
 from overcrank.weights.advice import Advice
-from overcrank.weights.card import TRANSFORMER_FILE, UPSAMPLER_FILE, VAE_FILE, Card, Defaults
+from overcrank.weights.card import (
+    STUDENT_FILE,
+    TRANSFORMER_FILE,
+    UPSAMPLER_FILE,
+    VAE_FILE,
+    Card,
+    Defaults,
+)
 from overcrank.weights.lora import Fuser
 from overcrank.weights.releases import Release
 from overcrank.weights.store import latent_hash, save_component
@@ -43,6 +50,8 @@ class Model:
     """The published release it is run as, which then counts instead of `defaults`; None: ours."""
     upsampler: Upsampler | None = None
     """With one, clips are made in two passes."""
+    student: Transformer | None = None
+    """Of the transformer: it needs few steps and no guidance."""
     remarks: tuple[str, ...] = ()
     """What was assumed of its files, in words."""
     mismatch_allowed: bool = False
@@ -87,19 +96,23 @@ def save_model(
     transformer: Transformer,
     *,
     upsampler: LinearUpsampler | None = None,
+    student: Transformer | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
     """Write a model folder; the transformer is tied to the VAE by the hash of its latents.
 
-    With an `upsampler` and levels of a second pass on its card, it makes clips in two passes.
+    With an `upsampler` and levels of a second pass on its card, it makes clips in two passes. With
+    a `student` and its levels there, transformers are stored in eight bits.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     trained_on = {"latent_hash": latent_hash(vae)}
     save_component(folder / VAE_FILE, "vae", vae, dtype=dtype)
-    save_component(
-        folder / TRANSFORMER_FILE, "transformer", transformer, dtype=dtype, extra=trained_on
-    )
+    networks = {TRANSFORMER_FILE: transformer}
+    if student is not None:
+        networks[STUDENT_FILE], dtype = student, torch.int8
+    for name, network in networks.items():
+        save_component(folder / name, "transformer", network, dtype=dtype, extra=trained_on)
     if upsampler is not None:
         save_upsampler(folder / UPSAMPLER_FILE, upsampler)
     card.write(folder)

@@ -16,7 +16,7 @@ from overcrank.vae import VAE
 from overcrank.vae.linear_upsampler import LinearUpsampler
 from overcrank.vae.upsampler import Upsampler, load_upsampler
 from overcrank.weights.advice import Advice
-from overcrank.weights.card import UPSAMPLER_FILE, Card, Defaults
+from overcrank.weights.card import STUDENT_FILE, UPSAMPLER_FILE, Card, Defaults
 from overcrank.weights.checkpoint import Checkpoint
 from overcrank.weights.convert import open_checkpoint
 from overcrank.weights.fit import check_fit
@@ -29,6 +29,7 @@ from overcrank.weights.own import FILES, own_file, recommended
 from overcrank.weights.releases import Release
 from overcrank.weights.store import (
     Component,
+    content_hash,
     latent_hash,
     load_component,
     read_metadata,
@@ -155,11 +156,12 @@ class ModelFiles:
             encoder = opener()  # its weights wait
             opener = lambda: encoder  # noqa: E731
         _ = self.loras
-        vae, transformer = self._vae(compute), self._transformer(compute)
+        vae, transformer, student = self._vae(compute), self._transformer(compute), self._student()
         hashes = {
             "vae": self._hash("vae", vae),
             "transformer": self._hash("transformer", transformer),
             **({} if upsampler is None else {"upscaler": sampled_hash(upsampler)}),
+            **({} if student is None else {"student": content_hash(student)}),
         }
         warned = self._check_latents(vae)
         return Model(
@@ -171,6 +173,7 @@ class ModelFiles:
             hashes,
             release=self.release,
             upsampler=upsampler,
+            student=student,
             remarks=(*self.remarks, *warned),
             mismatch_allowed=self.extras.get("allow_mismatch", False),
         )
@@ -190,6 +193,23 @@ class ModelFiles:
         if found.format == "overcrank":
             return load_component(own_file(found, "transformer"), "transformer", dtype=dtype)
         return found.build_transformer(compute if found.format == "gguf" else dtype)
+
+    def _student(self) -> Transformer | None:
+        """Beside the transformer, where the card has levels for it; of the same latents."""
+        if self.card is None or not self.card.defaults.student:
+            return None
+        path = self.checkpoint.path / STUDENT_FILE
+        needed, found = (
+            read_metadata(each, "transformer").get("latent_hash")
+            for each in (own_file(self.checkpoint, "transformer"), path)
+        )
+        if found != needed:
+            raise ModelError(
+                f"the networks in {self.checkpoint.path} do not belong together: got "
+                f"{STUDENT_FILE} of the latents {found}, right is the one made of "
+                f"{FILES['transformer']}, of {needed}"
+            )
+        return load_component(path, "transformer")
 
     def _dtype(self, compute: torch.dtype) -> torch.dtype | None:
         kept = self.release is not None and compute != torch.float32

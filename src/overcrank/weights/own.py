@@ -12,6 +12,7 @@ from overcrank.transformer import TransformerConfig
 from overcrank.vae import VAEConfig
 from overcrank.weights.card import (
     CARD_FILE,
+    STUDENT_FILE,
     TRANSFORMER_FILE,
     UPSAMPLER_FILE,
     VAE_FILE,
@@ -20,6 +21,7 @@ from overcrank.weights.card import (
 )
 from overcrank.weights.checkpoint import Checkpoint, Config, Network
 from overcrank.weights.diffusers import read_unread, write_unread
+from overcrank.weights.float8 import split_scales
 from overcrank.weights.mapped import Tensors, json_object, open_file, read_json, write_file
 from overcrank.weights.origin import Origin
 from overcrank.weights.store import Component, own_metadata, read_metadata
@@ -86,11 +88,16 @@ def write_own(path: str | Path, checkpoint: Checkpoint, card: Card | None = None
         else:
             metadata |= trained_on
         write_file(folder / FILES[network.component], entries, metadata)
-    card, enlarging = card or _card(checkpoint), checkpoint.path / UPSAMPLER_FILE
-    if enlarging.is_file():
-        shutil.copyfile(enlarging, folder / UPSAMPLER_FILE)
-    else:  # one pass is left
-        card = replace(card, defaults=replace(card.defaults, second=()))
+    card = card or _card(checkpoint)
+    beside = [name for name in (UPSAMPLER_FILE, STUDENT_FILE) if (checkpoint.path / name).is_file()]
+    for name in beside:
+        shutil.copyfile(checkpoint.path / name, folder / name)
+    defaults = card.defaults
+    if UPSAMPLER_FILE not in beside:  # one pass is left
+        defaults = replace(defaults, second=())
+    if STUDENT_FILE not in beside:
+        defaults = replace(defaults, student=())
+    card = replace(card, defaults=defaults)
     card.write(folder)
     write_unread(folder, checkpoint.unread)
     replace(checkpoint.origin, card={}).write(folder)
@@ -156,7 +163,8 @@ def _read_network(path: Path, component: Component) -> Network:
             f"{path} describes no {component} that can be built: {error}: right is the config of "
             "this version of overcrank"
         ) from error
-    return Network.of(path, component, known, open_file(path).entries)
+    entries, scales = split_scales(open_file(path).entries)
+    return Network.of(path, component, known, entries, scales=scales)
 
 
 def _checkpoint(path: Path, found: dict[Component, Network], origin: Origin) -> Checkpoint:

@@ -28,6 +28,8 @@ class Pass:
     guidance: Guidance | GuidanceByLevel
     stochastic: bool = False
     """Fresh noise after each step."""
+    student: bool = False
+    """Walked by the model's few-step student, not by its transformer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 Metadata: format_version, component ("vae" or "transformer"), config (JSON of the config
 dataclass), dtype_note, content_hash, latent_hash: of an autoencoder its own, of a transformer that
-of the autoencoder whose latents it was trained on. Weights are stored in float16 or float32 (a
-converted checkpoint keeps its own dtypes) and loaded as float32 unless another dtype is asked for;
-loads are strict, and nothing is ever unpickled.
+of the autoencoder whose latents it was trained on. Weights are stored in float16 or float32, or
+matrices in eight bits (a converted checkpoint keeps its own dtypes), and loaded as float32 unless
+another dtype is asked for; loads are strict, and nothing is ever unpickled.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
@@ -21,7 +21,7 @@ from overcrank.errors import ModelError
 from overcrank.transformer import Transformer, TransformerConfig
 from overcrank.vae import VAE, VAEConfig
 from overcrank.weights.files import FORMAT_VERSION, write_atomically
-from overcrank.weights.float8 import computable
+from overcrank.weights.float8 import computable, in_steps, split_scales
 from overcrank.weights.mapped import Tensors, open_file
 
 Component = Literal["vae", "transformer"]
@@ -56,12 +56,14 @@ def save_component(
 ) -> None:
     """Store a network in one step: the old file stays until the new one is complete.
 
-    `dtype` is float16 or float32. Numbers that it cannot hold are refused.
+    `dtype` is float16, float32, or int8: matrices of a transformer in eight bits, the rest in
+    float16. Numbers that it cannot hold are refused.
     """
-    if dtype not in (torch.float16, torch.float32):
-        raise ModelError(f"weights cannot be stored in {dtype}: right is float16 or float32")
+    if dtype not in (torch.int8, torch.float16, torch.float32):
+        raise ModelError(f"weights cannot be stored in {dtype}: right is int8, float16 or float32")
+    plain = torch.float16 if dtype == torch.int8 else dtype
     tensors = {
-        name: tensor.detach().to("cpu", dtype).contiguous()
+        name: tensor.detach().to("cpu", plain).contiguous()
         for name, tensor in module.state_dict().items()
     }
     overflowing = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
@@ -70,14 +72,23 @@ def save_component(
             f"weights are not finite in {dtype}: got {some(overflowing)}: "
             "store float32, or an earlier step of the training"
         )
+    state = module.state_dict()
+    if dtype == torch.int8:
+        stored, read = in_steps({n: t.detach() for n, t in state.items() if _is_matrix(n, t)})
+        tensors |= stored
+        state = {**state, **read}
     note = f"stored as {str(dtype).removeprefix('torch.')}, loaded as float32"
     metadata = {
-        **own_metadata(component, module.config.to_dict(), module.state_dict(), note),
+        **own_metadata(component, module.config.to_dict(), state, note),
         **extra,
     }
     with write_atomically(Path(path)) as temporary:
         save_file(tensors, temporary, metadata)
         temporary.chmod(0o644)  # save_file leaves it readable for its owner alone
+
+
+def _is_matrix(name: str, tensor: Tensor) -> bool:
+    return name.endswith(".weight") and tensor.ndim == 2
 
 
 def own_metadata(
@@ -162,11 +173,12 @@ def load_component(
     """
     metadata = read_metadata(path, component)
     module = _build(path, component, metadata)
-    stored = open_file(path).entries
-    check_tensors(path, module.state_dict(), stored)
-    module.load_state_dict(dict(Tensors(computable(stored, {}, dtype))), assign=True)
-    exact = dtype in (None, torch.float32)  # else the numbers as they are stored count
-    if hash_tensors(module.state_dict() if exact else Tensors(stored)) != metadata["content_hash"]:
+    stored, scales = split_scales(open_file(path).entries)
+    check_tensors(path, module.state_dict(), stored, scales)
+    module.load_state_dict(dict(Tensors(computable(stored, scales, dtype))), assign=True)
+    exact = dtype == torch.float32 or (dtype is None and not scales)
+    known = module.state_dict() if exact else Tensors(computable(stored, scales, torch.float32))
+    if hash_tensors(known) != metadata["content_hash"]:
         raise ModelError(
             f"{path} is damaged: its weights do not have the content hash it states, "
             f"{metadata['content_hash'][:16]}...: copy or download it again"
@@ -237,9 +249,12 @@ def _indescribable(path: str | Path, component: Component, error: Exception) -> 
 
 
 def check_tensors(
-    path: str | Path, expected: Mapping[str, Stored], found: Mapping[str, Stored]
+    path: str | Path,
+    expected: Mapping[str, Stored],
+    found: Mapping[str, Stored],
+    scales: Collection[str] = (),
 ) -> None:
-    """Refuse by name what is missing, surplus, of another shape, or no floats."""
+    """Refuse by name what is missing, surplus, of another shape, or neither floats nor scaled."""
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
     shapes = [
@@ -248,7 +263,9 @@ def check_tensors(
         if name in found and found[name].shape != tensor.shape
     ]
     dtypes = [
-        f"{name} in {tensor.dtype}" for name, tensor in found.items() if tensor.dtype not in DTYPES
+        f"{name} in {tensor.dtype}"
+        for name, tensor in found.items()
+        if tensor.dtype not in (*DTYPES, *[torch.int8] * (name in scales))
     ]
     for problem, names in (
         ("lacks", missing),
