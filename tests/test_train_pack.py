@@ -66,3 +66,49 @@ def test_a_published_upscaler_is_refused_and_nothing_is_written(run: Path, tmp_p
     with pytest.raises(RequestError, match="an upscaler of ours, got a published one"):
         pack(run, tmp_path / "model", upscaler=other)
     assert not (tmp_path / "model").exists()
+
+
+STUDENT = """
+kind: distil
+preset: nano
+vae: {vae}
+start_from: {run}
+steps: 10
+latents:
+  - {{clips: 128, frames: 9, size: 128}}
+stages:
+  - {{frames: 9, size: 128, batch: 4}}
+distil: {{levels: [1.0, 0.7, 0.4]}}
+optim: {{lr: 0.001}}
+"""
+
+
+def students(run: Path, folder: Path, latents: str | None = None) -> Path:
+    """A run that distilled the transformer of `run`, as it is left."""
+    folder.mkdir()
+    network = nano_model(384).transformer.requires_grad_(False)
+    randomise(network)
+    known = latent_hash(nano_model(384).vae) if latents is None else latents
+    said = {"latent_hash": known, "frame_rate": "12"}
+    save_component(folder / "transformer.safetensors", "transformer", network, extra=said)
+    places = {"vae": run / "vae.safetensors", "run": run / "transformer.safetensors"}
+    quoted = {name: json.dumps(str(path)) for name, path in places.items()}
+    (folder / "config.yaml").write_text(STUDENT.format(**quoted))
+    return folder
+
+
+def test_a_student_lies_beside_its_transformer(run: Path, tmp_path: Path) -> None:
+    few = students(run, tmp_path / "few")
+    said = pack(run, tmp_path / "model", student=few).defaults
+    assert (said.student, said.levels, said.steps) == ((1.0, 0.7, 0.4), (), 20)
+    pipe = overcrank.load(tmp_path / "model", dtype="float32", device="cpu")
+    video = pipe(prompt_embeds=embeds(width=384), num_frames=9, height=64, width=64)
+    assert video.recipe["num_inference_steps"] == 3  # type: ignore[union-attr]
+
+
+def test_a_student_is_of_kind_distil_and_of_the_same_latents(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="kind distil"):
+        pack(run, tmp_path / "model", student=run)
+    with pytest.raises(RequestError, match="other latents"):
+        pack(run, tmp_path / "model", student=students(run, tmp_path / "few", "others"))
+    assert not (tmp_path / "model").exists()

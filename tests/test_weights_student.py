@@ -20,6 +20,7 @@ from overcrank.transformer import Transformer
 from overcrank.vae.linear_upsampler import LinearUpsampler, LinearUpsamplerConfig
 from overcrank.video import Video
 from overcrank.weights import Card, convert, load_component, save_component, save_model
+from overcrank.weights.inspect import describe
 
 LEVELS = (1.0, 0.8, 0.6, 0.3)
 
@@ -174,6 +175,7 @@ def test_a_student_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> N
     (tmp_path / "lost" / "student.safetensors").unlink()
     with pytest.raises(ModelError, match=r"student.safetensors.*no such file"):
         overcrank.load(tmp_path / "lost")
+    assert describe(tmp_path / "lost")["missing"] == ["student.safetensors"]
 
 
 def test_a_conversion_to_our_format_takes_the_student_along(folder: Path, tmp_path: Path) -> None:

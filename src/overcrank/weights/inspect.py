@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from overcrank.weights.beside import describe_beside
-from overcrank.weights.card import CARD_FILE, Card
+from overcrank.weights.card import CARD_FILE, STUDENT_FILE, UPSAMPLER_FILE, Card
 from overcrank.weights.checkpoint import Checkpoint
 from overcrank.weights.convert import open_checkpoint
 from overcrank.weights.own import FILES, own_file
@@ -49,4 +49,7 @@ def _of_folder(found: Checkpoint) -> dict[str, Any]:
     missing = [file for component, file in FILES.items() if component not in there]
     if not (found.path / CARD_FILE).is_file():
         return {"missing": [*missing, CARD_FILE]}
-    return {**asdict(Card.read(found.path)), "missing": missing}
+    card = Card.read(found.path)
+    beside = ((UPSAMPLER_FILE, card.defaults.second), (STUDENT_FILE, card.defaults.student))
+    missing += [name for name, levels in beside if levels and not (found.path / name).is_file()]
+    return {**asdict(card), "missing": missing}
