@@ -220,6 +220,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "prompt"),
     ({"prompt": " "}, "must say something"),
     ({"prompt": "a", "width": 50}, "try 32 or 64"),
+    ({"prompt": "a", "width": 0}, "width"),
+    ({"prompt": "a", "num_frames": 0}, "num_frames"),
+    ({"prompt": "a", "fps": 0}, "fps is a number from 0.1 to 1000, got 0"),
+    ({"prompt": "a", "fps": 1e300, "seconds": 1e8}, "fps"),
+    ({"prompt": "a", "seconds": 1e300}, "seconds"),
     ({"prompt": "a", "num_frames": 10}, "try 9 or 17"),
     ({"prompt": "a", "size": "big"}, "try 256x256"),
     ({"prompt": "a", "size": "64x32", "width": 64}, "give one"),
@@ -254,7 +259,8 @@ def test_wrong_requests_are_refused_in_words(
 
 
 def test_what_is_not_there_is_not_found(server: Server) -> None:
-    for path in ("/v1/videos/none", "/v1/videos/none/content", "/v1/videos/none/events", "/nope"):
+    inside = [f"/v1/videos/none{what}" for what in ("", "/content", "/events")]
+    for path in (*inside, "/v1/videos?after=none", "/nope"):
         answer = server.http.get(path)
         assert answer.status_code == 404, path
         assert answer.json()["error"]["code"] == "not_found"
@@ -264,8 +270,10 @@ def test_what_is_not_there_is_not_found(server: Server) -> None:
 
 
 def test_bodies_that_are_no_json_are_refused(server: Server) -> None:
-    for body in (b"", b"{", b"[1]", b"\xff\xfe", b'"a"', b"null"):
+    for body in (b"", b"{", b"[1]", b"\xff\xfe", b'"a"', b"null", 100_000 * b"["):
         assert server.http.post("/v1/videos", content=body).status_code == 400
+    form = {"prompt": "a", "conditions": 100_000 * "["}
+    assert server.http.post("/v1/videos", data=form).status_code == 400
 
 
 def test_jobs_are_listed_in_pages(server: Server) -> None:

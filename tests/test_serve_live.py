@@ -212,6 +212,11 @@ def test_a_wrong_wish_ends_the_session_in_words(watched: Watched, message: dict[
     assert watched.hear("error")["message"]
 
 
+def test_bytes_are_no_message(watched: Watched) -> None:
+    watched.socket.send(b"\x00\x01")
+    assert "JSON as text, got 2 bytes" in watched.hear("error")["message"]
+
+
 def test_another_page_may_not_listen(server: Server) -> None:
     url = f"ws://{server.http.base_url.host}:{server.http.base_url.port}/v1/live"
     with pytest.raises(InvalidStatus), connect(url, origin="http://evil.example"):  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ async def read_asked(request: Request) -> Asked:
             raise _too_long(len(body))
     try:
         fields = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(
             400,
             "invalid_request",

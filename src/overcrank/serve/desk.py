@@ -102,6 +102,8 @@ class Desk:
 
     def page(self, after: str | None, limit: int, *, newest_first: bool) -> VideoPage:
         """Some of all jobs."""
+        if after is not None:
+            self._found(after)
         jobs = self.store.page(self.owner, after, limit + 1, newest_first=newest_first)
         told = [self._told(job) for job in jobs[:limit]]
         return VideoPage(

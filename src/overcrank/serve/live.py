@@ -67,7 +67,15 @@ class Viewer:
             hear.cancel()
 
     async def _heard(self) -> str:
-        text = await self._socket.receive_text()
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1000))
+        text: str | None = message.get("text")
+        if text is None:
+            length = len(message.get("bytes") or b"")
+            raise Refused(
+                400, "invalid_message", f"a message is JSON as text, got {length} bytes: send text"
+            )
         if len(text) > talk.LONGEST:
             raise Refused(413, "too_large", f"a message is too long, got {len(text)} characters")
         return text

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from overcrank.errors import SizeError
-from overcrank.request import Request, check_size
+from overcrank.request import Request, check_number, check_size
 from overcrank.serve.settings import Settings
 from overcrank.serve.shown import MOST, Condition
 from overcrank.serve.tables import Job, Status
 from overcrank.shapes import nearest_frames
 from overcrank.weights.advice import Advice
+from overcrank.weights.card import MAX_FRAME_RATE, MIN_FRAME_RATE
 
 
 def _from_form(value: object) -> object:
@@ -22,7 +23,7 @@ def _from_form(value: object) -> object:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -33,7 +34,9 @@ class VideoRequest(BaseModel):
 
     prompt: str = Field(description="What the clip shows.")
     model: str | None = Field(None, description="The name of the model that is served.")
-    seconds: float | None = Field(None, gt=0, description="The nearest possible length is taken.")
+    seconds: float | None = Field(
+        None, gt=0, le=1e8, description="The nearest possible length is taken."
+    )
     size: str | None = Field(None, description="WIDTHxHEIGHT, multiples of 32.")
     width: int | None = None
     height: int | None = None
@@ -62,16 +65,17 @@ class VideoRequest(BaseModel):
     def decided(self, advice: Advice) -> dict[str, Any]:
         """Fields of a `Request`, checked as far as they can be without the networks."""
         width, height = self._sides()
-        rate = self.fps or advice.frame_rate
+        rate = advice.frame_rate if self.fps is None else self.fps
+        check_number("fps", rate, MIN_FRAME_RATE, MAX_FRAME_RATE, optional=False)
         frames = self.num_frames
         if self.seconds is not None:
             frames = nearest_frames(self.seconds * rate)
         fields: dict[str, Any] = {
             "prompt": self.prompt,
             "negative_prompt": self.negative_prompt,
-            "width": width or advice.size.width,
-            "height": height or advice.size.height,
-            "num_frames": frames or advice.size.frames,
+            "width": advice.size.width if width is None else width,
+            "height": advice.size.height if height is None else height,
+            "num_frames": advice.size.frames if frames is None else frames,
             "frame_rate": rate,
             "num_inference_steps": self.steps,
             "guidance": self.guidance,
