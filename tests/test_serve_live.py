@@ -115,7 +115,7 @@ def test_a_new_prompt_counts_from_the_next_window_on(watched: Watched) -> None:
     watched.hear("session")
     watched.say(type="prompt", prompt="a green cube")
     watched.say(type="seed", seed=77)
-    sleep(0.3)
+    sleep(1.5)  # both wishes are written before there is room for the next window
     watched.say(type="credits", seconds=4)
     news = watched.hear("window", 2)
     assert news["prompt"] == "a green cube"
