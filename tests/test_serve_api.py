@@ -279,7 +279,7 @@ def test_bodies_that_are_no_json_are_refused(server: Server) -> None:
 def test_jobs_are_listed_in_pages(server: Server) -> None:
     for seed in range(4):
         server.wait(server.post(seed=seed, num_frames=9)["id"])
-    first = server.http.get("/v1/videos", params={"limit": 2}).json()
+    first = server.http.get("/v1/videos", params={"limit": 2, "after": ""}).json()
     assert (len(first["data"]), first["has_more"]) == (2, True)
     after = {"limit": 2, "after": first["last_id"]}
     second = server.http.get("/v1/videos", params=after).json()

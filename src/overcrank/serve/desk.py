@@ -101,10 +101,10 @@ class Desk:
         return self._told(self._found(name))
 
     def page(self, after: str | None, limit: int, *, newest_first: bool) -> VideoPage:
-        """Some of all jobs."""
-        if after is not None:
+        """Some of all jobs, those after a named one (an empty name is none)."""
+        if after:
             self._found(after)
-        jobs = self.store.page(self.owner, after, limit + 1, newest_first=newest_first)
+        jobs = self.store.page(self.owner, after or None, limit + 1, newest_first=newest_first)
         told = [self._told(job) for job in jobs[:limit]]
         return VideoPage(
             data=told,
