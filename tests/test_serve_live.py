@@ -10,11 +10,13 @@ from typing import Any
 
 import PIL.Image
 import pytest
+import torch
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from nano_model import save_nano
 from overcrank.media import read_frames
+from overcrank.serve.window import DISSOLVE, dissolved
 from serving import PATIENCE, Server, serving
 
 pytestmark = pytest.mark.xdist_group("serve_live")  # one server for all of them
@@ -120,6 +122,18 @@ def test_a_new_prompt_counts_from_the_next_window_on(watched: Watched) -> None:
     news = watched.hear("window", 2)
     assert news["prompt"] == "a green cube"
     assert news["seed"] in (78, 79)
+
+
+def test_the_old_picture_gives_way_to_the_new_one() -> None:
+    old, new = torch.full((2, 3, 3), 200, dtype=torch.uint8), torch.zeros(20, 2, 3, 3).byte()
+    shown = dissolved(old, new)
+    means = shown.float().mean(dim=(1, 2, 3))
+    assert shown.dtype == torch.uint8
+    assert shown.shape == new.shape
+    assert 150 < means[0] < 200
+    assert (means[1 : DISSOLVE + 1] < means[:DISSOLVE]).all()
+    assert (means[DISSOLVE:] == 0).all()
+    assert len(dissolved(old, new[:3])) == 3
 
 
 def test_a_pause_holds_and_a_picture_begins_anew(watched: Watched) -> None:

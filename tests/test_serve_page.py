@@ -134,6 +134,42 @@ def test_live_goes_on_and_heeds_a_new_prompt(page: "Page") -> None:
     page.wait_for_selector("#stop", state="hidden")
 
 
+def share_of_blue(page: "Page") -> float:
+    """How much of what the video shows now is clearly blue, not red: 0 to 1."""
+    share: float = page.locator("#video").evaluate(
+        """video => {
+            const canvas = document.createElement("canvas");
+            canvas.width = canvas.height = 64;
+            const brush = canvas.getContext("2d");
+            brush.drawImage(video, 0, 0, 64, 64);
+            const seen = brush.getImageData(0, 0, 64, 64).data;
+            let blue = 0;
+            for (let at = 0; at < seen.length; at += 4) {
+                blue += seen[at + 2] > seen[at] + 60 && seen[at + 2] > seen[at + 1] + 60;
+            }
+            return blue / 4096;
+        }"""
+    )
+    return share
+
+
+def test_a_new_prompt_is_seen_in_the_live_picture(browser: "Browser", tmp_path: Path) -> None:
+    with serving(Path("pocket"), tmp_path / "data") as started:
+        page = browser.new_page()
+        page.goto(str(started.http.base_url))
+        page.wait_for_selector("#model:not(:empty)")
+        page.click("text=Live")
+        page.fill("#prompt", "a red ball spins on grass under a pink sky")
+        page.click("#make")
+        until(lambda: time_of(page) > 1)
+        assert share_of_blue(page) < 0.02
+        page.fill("#prompt", "a blue cube spins on grass under a pink sky")
+        page.click("#make")
+        until(lambda: share_of_blue(page) > 0.05)
+        page.click("#stop")
+        page.close()
+
+
 def test_a_wrong_wish_is_told_in_words(page: "Page") -> None:
     page.locator("#size").evaluate("each => each.append(new Option('33x33', '33x33'))")
     page.locator("#settings").evaluate("each => each.open = true")

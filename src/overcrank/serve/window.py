@@ -2,7 +2,9 @@
 
 A window knows the last 9 frames of the one before as its own first frames (prefix conditioning), so
 that pictures and motion go on; only what comes after them is new. A prompt counts from the next
-window on.
+window on. Frames that are known whole would speak against it, so that window hears of them only
+faintly: what the prompt does not name stays about where it was, and the old picture dissolves into
+the new one.
 """
 
 from collections.abc import Generator
@@ -25,6 +27,10 @@ from overcrank.serve.tables import Live
 
 KNOWN = 9
 """Frames that a window takes over from the one before."""
+FAINT = 0.1
+"""The strength of these frames where the prompt is a new one."""
+DISSOLVE = 8
+"""Frames in which the old picture then gives way."""
 IDLE = 0.02
 """Seconds between two looks at the wishes of who watches."""
 HEAD = "head.part"
@@ -44,7 +50,7 @@ class Window:
         assert live.worker is not None
         self._pipe, self._sessions, self._folder = pipe, sessions, folder
         self._name, self._worker = live.id, live.worker
-        self._now, self._pictures = live, 0
+        self._now, self._pictures, self._prompt = live, 0, live.prompt
         self._part, self._frames = 0, 0
 
     def run(self) -> None:
@@ -64,12 +70,17 @@ class Window:
         while True:
             self._wait()
             request, skip = self._request(before)
+            turns = skip > 0 and self._now.prompt != self._prompt
+            self._prompt = self._now.prompt
             seen: list[Tensor] = [] if before is None else [before]
             with closing(self._pipe.run(request)) as stream:
                 for chunk in stream:
                     fresh = chunk[skip:]
                     skip = max(0, skip - len(chunk))
                     if len(fresh):
+                        if turns:
+                            assert before is not None
+                            fresh, turns = dissolved(before[-1], fresh), False
                         seen.append(fresh)
                         self._frames += len(fresh)
                         yield fresh
@@ -90,7 +101,8 @@ class Window:
             return replace(request, image=picture), 0
         if before is None or len(before) < KNOWN:
             return request, 0
-        return replace(request, conditions=[Clip(frames=before)]), KNOWN
+        strength = 1.0 if live.prompt == self._prompt else FAINT
+        return replace(request, conditions=[Clip(frames=before, strength=strength)]), KNOWN
 
     def _wait(self) -> None:
         """Until the player has room and nobody has paused it."""
@@ -119,6 +131,14 @@ class Window:
         self._tell(parts=self._part)
         if self._part > KEPT:
             (self._folder / part_name(self._part - KEPT - 1)).unlink(missing_ok=True)
+
+
+def dissolved(old_HWC: Tensor, new_THWC: Tensor) -> Tensor:
+    """Frames (uint8) that begin as a picture and end as themselves."""
+    count = min(DISSOLVE, len(new_THWC))
+    share_T111 = torch.arange(1, count + 1)[:, None, None, None] / (count + 1)
+    mixed_THWC = torch.lerp(old_HWC[None].float(), new_THWC[:count].float(), share_T111)
+    return torch.cat([mixed_THWC.round().to(new_THWC.dtype), new_THWC[count:]])
 
 
 def part_name(number: int) -> str:
