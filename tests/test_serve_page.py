@@ -170,6 +170,25 @@ def test_a_new_prompt_is_seen_in_the_live_picture(browser: "Browser", tmp_path: 
         page.close()
 
 
+def test_steps_that_nobody_chose_follow_the_guidance(browser: "Browser", tmp_path: Path) -> None:
+    with serving(Path("pocket"), tmp_path / "data") as started:
+        page = browser.new_page()
+        page.goto(str(started.http.base_url))
+        page.wait_for_selector("#model:not(:empty)", state="attached")
+        page.locator("#settings").evaluate("each => each.open = true")
+        told = []
+        for slider, value in (
+            ("guidance", 3),  # made by the transformer, in its own number of steps
+            ("guidance", 1),  # by the student again
+            ("steps", 6),
+            ("guidance", 3),  # six were chosen
+        ):
+            page.fill(f"#{slider}", str(value))
+            told.append(page.inner_text("#steps-text"))
+        page.close()
+    assert told == ["8", "4", "6", "6"]
+
+
 def test_a_wrong_wish_is_told_in_words(page: "Page") -> None:
     page.locator("#size").evaluate("each => each.append(new Option('33x33', '33x33'))")
     page.locator("#settings").evaluate("each => each.open = true")

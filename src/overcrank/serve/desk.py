@@ -153,6 +153,7 @@ class Desk:
                 "num_frames": advice.size.frames,
                 "fps": advice.frame_rate,
                 "steps": advice.walk.steps,
+                "guided_steps": (advice.guided or advice.walk).steps,
                 "guidance": getattr(advice.walk.guidance, "scale", 1.0),
             },
         }

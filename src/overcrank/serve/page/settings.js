@@ -2,11 +2,16 @@
 
 const $ = (id) => document.getElementById(id);
 const SIZES = ["128x128", "192x192", "256x256", "384x256", "256x384", "512x512"];
-let model = { defaults: { width: 256, height: 256, num_frames: 121, fps: 24, steps: 4, guidance: 1 } };
+let model = { defaults: { width: 256, height: 256, num_frames: 121, fps: 24, steps: 4, guided_steps: 8, guidance: 1 } };
 let picture = null;
+let counted = model.defaults.steps;
 
 const cells = () => Number($("length").value);
 const frames = () => 8 * cells() + 1;
+const touched = (id, own) => (Number($(id).value) === own ? null : Number($(id).value));
+// What the model takes by itself.
+const ownSteps = () =>
+  touched("guidance", model.defaults.guidance) === null ? model.defaults.steps : model.defaults.guided_steps;
 
 export function fill(described) {
   model = described;
@@ -20,6 +25,7 @@ export function fill(described) {
   $("length-help").textContent = `Frames come in eights and one, ${fps} a second.`;
   $("steps").value = steps;
   $("guidance").value = guidance;
+  counted = steps;
   $("model").textContent = model.id;
   show();
 }
@@ -38,12 +44,10 @@ export const wish = () => ({
   prompt: $("prompt").value.trim(),
   size: $("size").value,
   num_frames: frames(),
-  steps: touched("steps", model.defaults.steps),
+  steps: touched("steps", ownSteps()),
   guidance: touched("guidance", model.defaults.guidance),
   seed: $("seed").value ? Number($("seed").value) : null,
 });
-
-const touched = (id, own) => (Number($(id).value) === own ? null : Number($(id).value));
 
 export const held = () => picture;
 export const rate = () => model.defaults.fps;
@@ -55,10 +59,17 @@ export function recall(job) {
     $("size").append(new Option(job.size.replace("x", " × "), job.size));
   $("size").value = job.size;
   $("length").value = (job.num_frames - 1) / 8;
-  $("steps").value = job.steps ?? model.defaults.steps;
   $("guidance").value = job.guidance ?? model.defaults.guidance;
+  counted = ownSteps();
+  $("steps").value = job.steps ?? counted;
   $("seed").value = job.seed;
   show();
+}
+
+// Steps that nobody chose are those of the new guidance.
+function follow() {
+  if (Number($("steps").value) === counted) $("steps").value = ownSteps();
+  counted = ownSteps();
 }
 
 export function hold(file) {
@@ -72,6 +83,7 @@ export function hold(file) {
 }
 
 export function wire() {
+  $("guidance").addEventListener("input", follow);
   for (const id of ["size", "length", "steps", "guidance", "seed"]) $(id).addEventListener("input", show);
   $("dice").addEventListener("click", () => {
     $("seed").value = Math.floor(Math.random() * 2 ** 31);
