@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import httpx
@@ -134,6 +135,12 @@ def test_a_viewer_of_a_clip_that_is_cancelled_is_cut_off(server: Server) -> None
 
     with pytest.raises(httpx.RemoteProtocolError):
         watch()
+    log = server.folder.with_suffix(".log")
+    until, told = monotonic() + 10, f"a viewer is cut off: {name} is cancelled"
+    while told not in log.read_text():
+        assert monotonic() < until
+        sleep(0.05)
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_deleted_job_is_gone_with_its_files(server: Server) -> None:
@@ -219,6 +226,8 @@ def coded(colour: str) -> str:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "prompt"),
     ({"prompt": " "}, "must say something"),
+    ({"prompt": 4001 * "a"}, "at most 4000 characters"),
+    ({"prompt": "a", "negative_prompt": 4001 * "a"}, "at most 4000 characters"),
     ({"prompt": "a", "width": 50}, "try 32 or 64"),
     ({"prompt": "a", "width": 0}, "width"),
     ({"prompt": "a", "num_frames": 0}, "num_frames"),

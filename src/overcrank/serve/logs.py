@@ -11,6 +11,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from overcrank.serve.refusals import Broken
+
 HEADER = "x-request-id"
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -34,10 +36,20 @@ class Lines(logging.Formatter):
         return json.dumps(line)
 
 
+def told(record: logging.LogRecord) -> bool:
+    """A filter: a viewer who is cut off on purpose is news in one line, not a trace."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, Broken):
+        record.msg, record.args, record.exc_info = "a viewer is cut off: %s", (error,), None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
 def log_lines() -> None:
     """All of this process to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines())
+    handler.addFilter(told)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").disabled = True  # `RequestLog` says more
     logging.getLogger("alembic").setLevel(logging.WARNING)

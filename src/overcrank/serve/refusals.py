@@ -53,6 +53,10 @@ class Refused(Exception):  # noqa: N818
         return cls(404, "not_found", message, param=param)
 
 
+class Broken(Exception):  # noqa: N818
+    """The clip ended before its end: the connection is cut, so that the client knows."""
+
+
 def refusing(app: FastAPI) -> None:
     """Answer every error in one shape."""
 

@@ -16,6 +16,9 @@ from overcrank.shapes import nearest_frames
 from overcrank.weights.advice import Advice
 from overcrank.weights.card import MAX_FRAME_RATE, MIN_FRAME_RATE
 
+LONGEST_PROMPT = 4000
+"""Characters; no text encoder reads as much."""
+
 
 def _from_form(value: object) -> object:
     """A list in a form is written as JSON."""
@@ -32,7 +35,7 @@ class VideoRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str = Field(description="What the clip shows.")
+    prompt: str = Field(max_length=LONGEST_PROMPT, description="What the clip shows.")
     model: str | None = Field(None, description="The name of the model that is served.")
     seconds: float | None = Field(
         None, gt=0, le=1e8, description="The nearest possible length is taken."
@@ -44,7 +47,7 @@ class VideoRequest(BaseModel):
     fps: float | None = Field(None, description="Frames a second.")
     steps: int | None = Field(None, description="Denoising steps.")
     guidance: float | None = Field(None, description="1 is off.")
-    negative_prompt: str | None = None
+    negative_prompt: str | None = Field(None, max_length=LONGEST_PROMPT)
     seed: int | None = Field(None, description="Drawn if it is left out, and told.")
     conditions: Annotated[list[Condition], BeforeValidator(_from_form)] = Field(
         [], max_length=MOST, description="Pictures that the clip shows."

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from overcrank.serve.schema import VideoRequest
+from overcrank.serve.schema import LONGEST_PROMPT, VideoRequest
 
 LONGEST_PICTURE = 12 << 20
 """Characters of base64."""
@@ -51,7 +51,7 @@ class Prompt(_Said):
     """What is shown from the next window on."""
 
     type: Literal["prompt"]
-    prompt: str = Field(min_length=1, max_length=4000, pattern=r"\S")
+    prompt: str = Field(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")
 
 
 class Seed(_Said):

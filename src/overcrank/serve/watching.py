@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from overcrank.serve.desk import Desk
 from overcrank.serve.files import JobFiles
+from overcrank.serve.refusals import Broken
 from overcrank.serve.schema import VideoJob
 from overcrank.serve.tables import Status
 
@@ -17,10 +18,6 @@ TELL = 0.1
 """Seconds between two looks at the row of a job."""
 AT_ONCE = 1 << 18
 """Bytes."""
-
-
-class Broken(Exception):  # noqa: N818
-    """The clip ended before its end: the connection is cut, so that the client knows."""
 
 
 async def follow(desk: Desk, name: str) -> AsyncIterator[bytes]:
